@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-
 # --- what a stack file asks for -------------------------------------------------------------------------------------
 
 
@@ -64,7 +63,7 @@ class RestartPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A published port. `published` is the port on the host, or 0 for any free one; `host_ip` is None for the default."""
+    """A published port. `published` is the port on the host, 0 for any free one; `host_ip` None is the default."""
 
     target: int
     published: int = 0

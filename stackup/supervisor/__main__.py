@@ -1,0 +1,38 @@
+"""`python -m stackup.supervisor STACK --ready-fd N [--launch]`: started by the CLI, one for each stack.
+
+Order matters for speed: the lock and the launcher first, so that the launcher starts while the heavy imports run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from stackup.statedir import StateDir
+
+_PATIENCE = 10.0
+"""Seconds to wait for a supervisor that is just ending to let go of the stack's lock."""
+
+
+def main(arguments: list[str]) -> int:
+    """Serve one stack until it ends. Returns the exit code."""
+    name, ready = arguments[0], int(arguments[arguments.index("--ready-fd") + 1])
+    directory = StateDir().stack(name)
+    lock = directory.acquire_lock(_PATIENCE)
+    os.umask(0o077)
+
+    from stackup.supervisor import lifetime
+
+    link = lifetime.connect(directory)
+    launched = link is None and "--launch" in arguments
+    if launched:
+        link = lifetime.launch(directory)
+
+    from stackup.supervisor.service import serve
+
+    serve(directory, lock, link, ready, launched=launched)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""The birth and the burial of a stack: its launcher is started here, and what the kernel leaves is removed here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+
+from stackup.errors import HostError, StackupError
+from stackup.files import bind_socket, connect_socket
+from stackup.host import launcher
+from stackup.host.cgroups import StackGroups, find_layout
+from stackup.host.launcher import LauncherLink
+from stackup.host.linux import LinuxHost
+from stackup.host.users import Caller
+from stackup.process import ProcessId, process_id
+from stackup.statedir import StackDir
+
+
+def find_caller(directory: StackDir) -> Caller:
+    """Who runs this stack: root gets the stack's range of ids, anybody else has his own id.
+
+    Raises:
+        StateError: no range is left.
+    """
+    first = directory.state.allocate_range(directory.name) if os.geteuid() == 0 else None
+    return Caller(os.geteuid(), os.getegid(), first)
+
+
+def connect(directory: StackDir) -> LauncherLink | None:
+    """A connection to the stack's launcher; None where none runs."""
+    import socket
+
+    record = directory.read("launcher")
+    if record is None or not ProcessId.from_plain(record).alive():
+        return None
+    try:
+        return LauncherLink(connect_socket(directory.launcher_socket, socket.SOCK_SEQPACKET))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+
+
+def launch(directory: StackDir) -> LauncherLink:
+    """Start a launcher for a stack that has none. It is not ready yet: see `wait_launched`.
+
+    Raises:
+        HostError: it could not be started.
+    """
+    import socket
+
+    caller = find_caller(directory)
+    _forget_predecessor(directory)
+    if caller.first_id is not None:
+        os.chown(directory.logs, caller.first_id, caller.first_id)
+    listener = bind_socket(directory.launcher_socket, socket.SOCK_SEQPACKET)
+    logs = os.open(directory.logs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    said = os.open(
+        directory.supervisor_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
+    try:
+        return launcher.spawn(caller, listener, logs, None, said)
+    finally:
+        listener.close()
+        os.close(logs)
+        os.close(said)
+
+
+def wait_launched(directory: StackDir, link: LauncherLink) -> None:
+    """Wait until a launcher serves, and record who it is.
+
+    Raises:
+        HostError: it failed to start.
+    """
+    try:
+        pid = link.wait_ready()
+    except StackupError as error:
+        from stackup.host.probe import user_namespace_advice
+
+        error.hint = error.hint or user_namespace_advice()
+        raise
+    identity = process_id(pid)
+    if identity is None:
+        raise HostError("start", "the launcher", "it ended at once")
+    directory.write("launcher", identity.to_plain())
+
+
+def _forget_predecessor(directory: StackDir) -> None:
+    """Remove what a launcher that is dead has left: its cgroups, its records and its logs."""
+    StackGroups(directory.name, find_layout()).remove_all()
+    for record in ("launcher", "stack"):
+        with suppress(FileNotFoundError):
+            os.unlink(directory.record_file(record))
+    shutil.rmtree(directory.logs)
+    directory.create()
+
+
+def bury(directory: StackDir, host: LinuxHost | None) -> None:
+    """Remove what is left of a stack whose launcher is dead: its cgroups and its directory, but no volume.
+
+    Raises:
+        HostError: something is still in use.
+    """
+    if host is not None:
+        host.clean_up()
+    else:
+        StackGroups(directory.name, find_layout()).remove_all()
+    directory.remove()

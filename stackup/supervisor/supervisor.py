@@ -1,0 +1,290 @@
+"""The imperative shell of one stack: wake, observe, reconcile, execute, publish; again and again.
+
+It decides nothing about containers (core does) and touches no kernel (host does). It may be killed at any instruction:
+everything it must know again is with the launcher or on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stackup.core import names, ports
+from stackup.core.addresses import Addresses, assign, gateway
+from stackup.core.codec import to_plain
+from stackup.core.plan import (
+    Action,
+    CreateContainer,
+    CreateNetwork,
+    Failure,
+    Plan,
+    RemoveNetwork,
+)
+from stackup.core.planview import subject as subject_of
+from stackup.core.planview import verb
+from stackup.core.progress import never_ready, settled
+from stackup.core.reconcile import reconcile
+from stackup.core.types import Container, Desired, Observed, State
+from stackup.errors import HostError, StackupError, StateError
+from stackup.host.linux import LinuxHost
+from stackup.launcher.containers import boottime
+from stackup.statedir import StackDir
+from stackup.supervisor.commands import Commands
+from stackup.supervisor.failures import DependencyFailed
+from stackup.supervisor.failures import describe as describe_failures
+from stackup.supervisor.probes import Probes
+
+_ROUNDS = 16
+"""Plans executed in a row before the loop listens again; each follows from what the one before it has begun."""
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+@dataclass(eq=False)
+class Waiter:
+    """A command that waits for the stack to become what it asked for."""
+
+    future: asyncio.Future[None]
+    healthy: bool
+    down: bool = False
+
+
+class Supervisor:
+    """One stack's supervisor, with a launcher that runs."""
+
+    def __init__(self, directory: StackDir, host: LinuxHost, desired: Desired) -> None:
+        self.directory, self.host, self.desired = directory, host, desired
+        self.commands = Commands(host)
+        self.probes = Probes(self.commands, self._health_changed)
+        self.observed = Observed()
+        self.plan = Plan()
+        self.gone = asyncio.Event()
+        """Set when the launcher, and with it the stack, is gone."""
+        self.grace: float | None = None
+        """Seconds that override every stop_grace_period, while a command asked for it."""
+        self.begun = 0
+        """Actions begun so far; the difference is what a command changed."""
+        self._wake = asyncio.Event()
+        self._listeners: list[Listener] = []
+        self._waiters: list[Waiter] = []
+        self._refused: dict[str, StackupError] = {}
+        self._tables: dict[str, Any] = {}
+        self._holds: dict[str, str] = {}
+        self._warned: set[str] = set()
+        host.link.on_backlog = self._wake.set
+        asyncio.get_running_loop().add_reader(host.link.fileno(), self._wake.set)
+
+    # --- what commands do ---------------------------------------------------------------------------------------------
+
+    def want(self, desired: Desired, subnets: dict[str, str]) -> None:
+        """Change what is wanted, durably, and set the loop going.
+
+        Raises:
+            HostError: it cannot be recorded.
+        """
+        self.directory.write("desired", to_plain(desired))
+        self.desired = desired
+        self.host.prepare(desired, subnets)
+        self._refused.clear()
+        self._wake.set()
+
+    async def until(self, *, healthy: bool = False, down: bool = False) -> None:
+        """Wait until what is wanted has come true: started (and with `healthy` healthy), or with `down` all removed.
+
+        Raises:
+            DependencyFailed: it cannot come true.
+            StackupError: the host refused something that it needs, or the stack is gone.
+        """
+        waiter = Waiter(asyncio.get_running_loop().create_future(), healthy, down)
+        self._waiters.append(waiter)
+        self._wake.set()
+        try:
+            await waiter.future
+        finally:
+            self._waiters.remove(waiter)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` of every event from now on; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def wake(self) -> None:
+        """Let the loop look again: something outside has changed."""
+        self._wake.set()
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the stack as it is wanted until the launcher is gone."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self._wake.clear()
+                self._converge()
+                await self._answer_waiters()
+                wait = None if self.plan.wake_at is None else max(0.0, self.plan.wake_at - boottime())
+                try:
+                    await asyncio.wait_for(self._wake.wait(), wait)
+                except TimeoutError:
+                    continue
+        except StateError:
+            self.gone.set()
+        finally:
+            loop.remove_reader(self.host.link.fileno())
+            self.probes.stop()
+            self.commands.lose()
+            for waiter in self._waiters:
+                if not waiter.future.done():
+                    waiter.future.set_exception(StateError(f"stack {self.directory.name} has ended"))
+            self.notify({"type": "end", "reason": "the stack has ended"})
+
+    def _converge(self) -> None:
+        for message in self.host.listen():
+            self.commands.hear(message)
+        before = self.observed
+        for _ in range(_ROUNDS):
+            self.observed = self.host.observe()
+            self.plan = reconcile(self.desired, self.observed, boottime())
+            if not self._execute(self.plan):
+                break
+        else:
+            self._wake.set()
+        self._publish_changes(before)
+        self._send_tables()
+        self.probes.follow(self.observed)
+        for text in self.host.notes:
+            self.notify({"type": "note", "level": "info", "text": text})
+        self.host.notes.clear()
+
+    def _execute(self, plan: Plan) -> bool:
+        """Carry out a plan; False where all of it had been begun before. What the host refuses is not tried again."""
+        begun = False
+        addresses = self._addresses(plan)
+        for action in plan.actions:
+            subject = subject_of(action)
+            if subject in self._refused or (isinstance(action, RemoveNetwork) and not self.desired.containers):
+                continue  # the networks of a stack that goes down go with its namespaces
+            try:
+                done = self.host.apply(action, addresses, grace=self.grace)
+            except StateError:
+                raise
+            except StackupError as error:
+                self._refused[subject] = error
+                self.notify({"type": "note", "level": "warning", "text": error.message})
+                continue
+            except OSError as error:
+                self._refused[subject] = HostError("apply", subject, error.strerror or str(error), errno=error.errno)
+                continue
+            if done:
+                begun = True
+                self.begun += 1
+                self._after(action)
+                self.notify({"type": "action", "action": verb(action), "object": subject, "cause": action.cause})
+        return begun
+
+    def _after(self, action: Action) -> None:
+        if isinstance(action, CreateNetwork):
+            address = gateway(self.host.subnets[action.network.name])
+            self.host.helper("dns", {"op": "listen", "address": address}, keep=f"listen {address}")
+        elif isinstance(action, RemoveNetwork) and action.name in self.host.subnets:
+            address = gateway(self.host.subnets[action.name])
+            self.host.helper("dns", {"op": "unlisten", "address": address}, forget=f"listen {address}")
+
+    def _addresses(self, plan: Plan) -> Addresses:
+        if not any(isinstance(action, CreateContainer) for action in plan.actions):
+            return {}
+        return assign(self.desired, self.observed, self.host.subnets)
+
+    def _send_tables(self) -> None:
+        """Tell the helpers who is where, where that has changed."""
+        addresses = {container.name: container.addresses for container in self.observed.containers}
+        if not addresses and not self._tables:
+            return
+        tables = {
+            "dns": names.table(self.desired, self.observed, addresses),
+            "relay": {"targets": ports.table(self.desired, self.observed, addresses)},
+        }
+        for helper, table in tables.items():
+            if table != self._tables.get(helper) and (helper != "relay" or table["targets"]):
+                self.host.helper(helper, {"op": "table", **table}, keep="table")
+        self._tables = tables
+
+    # --- telling ------------------------------------------------------------------------------------------------------
+
+    def notify(self, event: dict[str, Any]) -> None:
+        """Tell every listener of an event, and the event log."""
+        for listener in list(self._listeners):
+            listener(event)
+        if self.directory.exists():
+            self.directory.append_event({"at": time.time(), **event})
+
+    def _publish_changes(self, before: Observed) -> None:
+        for container in self.observed.containers:
+            old = before.by_name.get(container.name)
+            if old is None or (old.state, old.run, old.health) != (container.state, container.run, container.health):
+                self.notify(self._state_event(container))
+        for text in self.plan.warnings:
+            if text not in self._warned:
+                self._warned.add(text)
+                self.notify({"type": "note", "level": "warning", "text": text})
+        stopping = {each.name for each in self.observed.containers if each.state is State.STOPPING}
+        holds = {hold.container: hold.reason for hold in self.plan.holds if hold.container not in stopping}
+        for name, reason in holds.items():
+            if self._holds.get(name) != reason:
+                self.notify({"type": "hold", "container": name, "reason": reason})
+        self._holds = holds
+
+    def _state_event(self, container: Container) -> dict[str, Any]:
+        exit = container.exit
+        return {
+            "type": "state",
+            "container": container.name,
+            "service": container.spec.service,
+            "state": container.state.value,
+            "health": container.health.value,
+            "run": container.run,
+            "pid": container.pid,
+            "exit": {"code": exit.code, "signal": exit.signal, "error": exit.error} if exit else None,
+            "restarting": any(hold.container == container.name and hold.until for hold in self.plan.holds),
+        }
+
+    def _health_changed(self, name: str, run: int, health: Any) -> None:
+        self.host.note_health(name, run, health.value)
+        self._wake.set()
+
+    async def _answer_waiters(self) -> None:
+        for waiter in self._waiters:
+            if waiter.future.done():
+                continue
+            failure = self._failure(waiter)
+            if failure is not None:
+                waiter.future.set_exception(failure)
+            elif waiter.down:
+                if not self.observed.containers:
+                    waiter.future.set_result(None)
+            elif settled(self.desired, self.observed, self.plan, healthy=waiter.healthy):
+                waiter.future.set_result(None)
+            elif failures := self._failures(waiter):
+                facts = await describe_failures(failures, self.observed, self.directory, self.probes)
+                if not waiter.future.done():
+                    waiter.future.set_exception(DependencyFailed(facts))
+
+    def _failure(self, waiter: Waiter) -> StackupError | None:
+        """The host's refusal that keeps the wish of this waiter from coming true."""
+        return next(iter(self._refused.values()), None)
+
+    def _failures(self, waiter: Waiter) -> tuple[Failure, ...]:
+        if waiter.healthy and not self.plan.failures:
+            return never_ready(self.desired, self.observed, boottime())
+        return self.plan.failures
+
+    def finished(self) -> bool:
+        """Whether every container has ended and none will run again by itself."""
+        return (
+            bool(self.observed.containers)
+            and all(container.state is State.EXITED for container in self.observed.containers)
+            and not (self.plan.actions or self.plan.holds)
+        )
