@@ -193,6 +193,7 @@ class Attached:
             return
         for message in messages:
             if "event" not in message:
+                connection.await_end()
                 answer(message)
                 self._ended = True
             elif self._main is None:  # else the main connection tells the same

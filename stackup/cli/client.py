@@ -58,8 +58,9 @@ class Connection:
         data = json.dumps(request, separators=(",", ":")).encode() + b"\n"
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
         try:
-            sent = self._socket.sendmsg([data], ancillary)
-            self._socket.sendall(data[sent:])
+            rest = data[self._socket.sendmsg([data], ancillary) :]
+            if rest:  # sending nothing to a server that has answered and closed already would be an error
+                self._socket.sendall(rest)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ConnectionLost from error
 
@@ -78,6 +79,14 @@ class Connection:
             raise ConnectionLost
         *lines, self._pending = (self._pending + data).split(b"\n")
         return [json.loads(line) for line in lines if line]
+
+    def await_end(self) -> None:
+        """Wait until the other side has closed."""
+        try:
+            while True:
+                self.receive()
+        except ConnectionLost:
+            return
 
     def close(self) -> None:
         self._socket.close()
@@ -212,10 +221,12 @@ def call(
     fds: Sequence[int] = (),
     retry: bool = True,
     launch: bool = False,
+    until_gone: bool = False,
 ) -> Message:
     """Send one request to the stack's supervisor and return its result.
 
-    A supervisor that ends before a word of an answer is replaced and asked again, unless `retry` is False.
+    A supervisor that ends before a word of an answer is replaced and asked again, unless `retry` is False. With
+    `until_gone` the result is returned when the supervisor itself has ended.
 
     Raises:
         StackupError: the supervisor's own error, or ConnectionLost.
@@ -231,6 +242,8 @@ def call(
                     for message in connection.receive():
                         heard = True
                         if "event" not in message:
+                            if until_gone:
+                                connection.await_end()
                             return answer(message)
                         on_event(message["event"])
             except ConnectionLost:

@@ -30,7 +30,8 @@ def down(
     if not stack.exists() and not (volumes and has_volumes(stack)):
         progress.say(f"{stack.name}: nothing to do")
         return
-    call(stack, {"verb": "down", "volumes": volumes, "timeout": timeout, "kill": False}, progress)
+    request = {"verb": "down", "volumes": volumes, "timeout": timeout, "kill": False}
+    call(stack, request, progress, until_gone=True)
 
 
 def has_volumes(stack: StackDir) -> bool:

@@ -77,7 +77,8 @@ def hoist(arguments: Sequence[str], verbs: Container[str]) -> list[str]:
             front += arguments[position : position + 2]
             position += 2
             continue
-        (front if word.split("=", 1)[0] in _LONG and "=" in word else rest).append(word)
+        glued = word.split("=", 1)[0] in _LONG if word.startswith("--") else len(word) > 2 and word[:2] in options
+        (front if glued else rest).append(word)
         position += 1
     return front + rest
 

@@ -40,19 +40,25 @@ class Wanted:
         return request.run if request is not None and request.run < container.run else 0
 
     def changed(self, container: Container) -> bool:
-        """Whether the container is wanted, but not as it is."""
+        """Whether the container is wanted, but must be recreated to be what is wanted."""
         spec = self.specs.get(container.name)
-        return spec is not None and self.difference(container, spec) is not None
+        if spec is None:
+            return False
+        return not same_container(container.spec, spec) or self._renamed_network(container) is not None
 
-    def difference(self, container: Container, spec: ContainerSpec) -> str | None:
-        """Why `container` must be recreated to be what `spec` wants, or None."""
-        if not same_container(container.spec, spec):
-            return summarize(changes(container.spec, spec))
+    def difference(self, container: Container) -> str:
+        """Why a changed container must be recreated."""
+        spec = self.specs[container.name]
+        if same_container(container.spec, spec):
+            return f"network {self._renamed_network(container)} has a new name"
+        return summarize(changes(container.spec, spec))
+
+    def _renamed_network(self, container: Container) -> str | None:
+        """The key of a network that the container should be in, but its address there was given under another name."""
         attached = {network for network, _ in container.addresses}
-        for attachment in spec.networks if attached else ():
-            name = self.networks.get(attachment.network, attachment.network)
-            if name not in attached:
-                return f"network {attachment.network} is {name} now"
+        for attachment in container.spec.networks if attached else ():
+            if self.networks.get(attachment.network, attachment.network) not in attached:
+                return attachment.network
         return None
 
     def runs_again(self, container: Container) -> bool:
@@ -146,8 +152,8 @@ def _fate(wanted: Wanted, name: str, spec: ContainerSpec | None, seen: Container
         if seen.state is State.RUNNING:
             return Fate(name, None, seen, stop=cause)
         return Fate(name, None, seen, remove=cause)
-    difference = wanted.difference(seen, spec)
-    if difference is not None:
+    if wanted.changed(seen):
+        difference = wanted.difference(seen)
         if seen.state is State.RUNNING:
             return Fate(name, spec, seen, stop=difference)
         start = None if spec.service in wanted.stopped else difference

@@ -141,6 +141,20 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(f"(?:{expression})(?:/.*)?\\Z" if names else r"(?!)", re.DOTALL)
 
 
+_RANGE = r"(?:\\?[^\]](?:-\\?[^\]])?)"
+_CLASS = re.compile(rf"(?P<negated>\^?)(?P<ranges>{_RANGE}+)\]", re.DOTALL)
+
+
+def _class_expression(negated: str, ranges: str) -> str:
+    """A character class; one with a range that runs backwards matches nothing, for it names no character."""
+    expression = ""
+    for low, high in re.findall(r"\\?([^\]])(?:-\\?([^\]]))?", ranges, re.DOTALL):
+        if high and high < low:
+            return r"(?!)"
+        expression += re.escape(low) + (f"-{re.escape(high)}" if high else "")
+    return f"(?:(?!/)[{negated}{expression}])"
+
+
 def _name_expression(name: str) -> str:
     """One name of a pattern (Go's filepath.Match): `*`, `?`, `[a-z]`, `[^a]`, and a backslash before a literal."""
     expression, position = "", 0
@@ -156,10 +170,9 @@ def _name_expression(name: str) -> str:
         elif char == "\\" and position < len(name):
             expression += re.escape(name[position])
             position += 1
-        elif char == "[" and (end := name.find("]", position + 1)) > 0:
-            body = name[position:end].replace("\\", "\\\\").replace("[", "\\[")
-            expression += f"[{body}]"
-            position = end + 1
+        elif char == "[" and (found := _CLASS.match(name, position)) is not None:
+            expression += _class_expression(found["negated"], found["ranges"])
+            position = found.end()
         else:
             expression += re.escape(char)
     return expression

@@ -87,13 +87,14 @@ class Table:
         if len(query.questions) != 1:
             return [_error(packet, RCODE.FORMERR)]
         reply = query.reply(ra=1, aa=1)
+        reply.header.rcode, reply.header.tc = RCODE.NOERROR, 0  # dnslib keeps the question's
         limit = TCP_LIMIT if tcp else UDP_LIMIT
         if any(record.rtype == QTYPE.OPT for record in query.ar):
             asked = max(record.rclass for record in query.ar if record.rtype == QTYPE.OPT)
             limit = limit if tcp else max(UDP_LIMIT, min(EDNS_LIMIT, asked))
             reply.add_ar(EDNS0(udp_len=EDNS_LIMIT))
         question = query.questions[0]
-        if networks is None or question.qclass not in (CLASS.IN, CLASS.ANY):
+        if networks is None or question.qclass != CLASS.IN:
             reply.header.rcode = RCODE.REFUSED
             return [_encode(reply, limit)]
         name = b".".join(question.qname.label).decode("latin-1").lower()

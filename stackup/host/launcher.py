@@ -44,17 +44,20 @@ def sealed_interpreter() -> int:
     return memfd
 
 
-def spawn(caller: Caller, listener: socket.socket, logs_fd: int, owner: int | None, stderr_fd: int) -> LauncherLink:
+def spawn(
+    name: str, caller: Caller, listener: socket.socket, logs_fd: int, owner: int | None, stderr_fd: int
+) -> LauncherLink:
     """Start the launcher and its namespaces; returns before it is ready (see `LauncherLink.wait_ready`).
 
-    `listener` is a bound packet socket, not yet listening; `logs_fd` a directory that the stack's root may write.
+    `name` is only for ps(1). `listener` is a bound packet socket, on which the launcher will listen; `logs_fd` a
+    directory that the stack's root may write.
     """
     mine, theirs = protocol.pair()
     memfd = sealed_interpreter()
     theirs.set_inheritable(True)
     os.set_inheritable(memfd, True)
     # argv[0] is the real path: Python finds its library by it.
-    arguments = [sys.executable, "-I", "-S", "-E", "-B", str(_PACKAGE / "launcher"), str(theirs.fileno())]
+    arguments = [sys.executable, "-I", "-S", "-E", "-B", str(_PACKAGE / "launcher"), str(theirs.fileno()), name]
     program = f"/proc/self/fd/{memfd}"
     if _needs_apparmor_profile():
         arguments = ["/usr/bin/aa-exec", "-p", _APPARMOR_PROFILE, "--", program, *arguments[1:]]

@@ -264,7 +264,7 @@ class LinuxHost:
         if not self._ask(name, "stop", run):
             return False
         container, now = self._container(name), boottime()
-        number = getattr(signal, container.spec.stop_signal)
+        number = _signal_number(container.spec.stop_signal)
         reacts = number == signal.SIGKILL or container.pid is None or procfs.can_react(container.pid, number)
         grace = container.spec.stop_grace_period if grace is None else grace
         order = {
@@ -275,7 +275,7 @@ class LinuxHost:
             "reacts": reacts,
             "killed": number == signal.SIGKILL,
         }
-        self._send_stop(name, run, int(number), order)
+        self._send_stop(name, run, number, order)
         return True
 
     def _kill(self, name: str, run: int) -> bool:
@@ -372,3 +372,9 @@ class LinuxHost:
     def remove_volume(self, name: str) -> None:
         """Delete a named volume with its data."""
         self._directory.state.volume(name).remove()
+
+
+def _signal_number(name: str) -> int:
+    """The number of a signal by its name; real-time signals are `SIGRTMIN+N` (signal(7))."""
+    base, _, offset = name.partition("+")
+    return int(getattr(signal, base)) + int(offset or 0)

@@ -38,6 +38,7 @@ _SYSCTLS = {
 
 def main(channel_fd: int) -> None:
     """Stage 0, in the caller's namespaces. Ends the process."""
+    sandbox.keep_only([channel_fd])
     channel = socket.socket(fileno=channel_fd)
     channel.set_inheritable(False)
     step = "load the launcher"
@@ -103,7 +104,7 @@ def _become_launcher(
         gc.collect()
         gc.freeze()  # keeps the pages that children share unwritten
         server = Server(listener, mains, fds)
-        server.add_client(channel)
+        server.add_starter(channel)
         host_pid = int(os.readlink("self", dir_fd=fds["host_proc"]))
         protocol.send(channel, {"ready": host_pid, "version": protocol.VERSION})
         step = "serve"

@@ -71,13 +71,20 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
         raise ValueError("a message was truncated")
     if not data:
         return None
-    message = json.loads(data)
-    if "memfd" in message:
-        memfd = received.pop(0)
-        try:
-            message = json.loads(os.pread(memfd, message["memfd"], 0))
-        finally:
-            os.close(memfd)
+    try:
+        message = json.loads(data)
+        if "memfd" in message:
+            memfd = received.pop(0)
+            try:
+                message = json.loads(os.pread(memfd, message["memfd"], 0))
+            finally:
+                os.close(memfd)
+        if not isinstance(message, dict):
+            raise ValueError("a message is no object")
+    except (ValueError, TypeError, IndexError) as error:
+        for fd in received:
+            os.close(fd)
+        raise ValueError(f"not a message: {error}") from error
     return message, received
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from stackup.launcher import births, protocol, sandbox
 from stackup.launcher import syscalls as kernel
 from stackup.launcher.births import Newborn
-from stackup.launcher.containers import Container
+from stackup.launcher.containers import Container, boottime
 from stackup.launcher.helpers import Helper
 
 _Handler = Callable[[], None]
@@ -31,11 +31,15 @@ class Refused(Exception):
 
 @dataclass(eq=False)
 class Client:
-    """A connection. `watching` clients are told of every change; `behind` ones missed some, and get a whole list."""
+    """A connection. `watching` clients are told of every change; `behind` ones missed some, and get a whole list.
+
+    The `starter` made this launcher and has not yet noted down that it exists: without it nobody would find it.
+    """
 
     sock: socket.socket
     watching: bool = False
     behind: bool = False
+    starter: bool = False
     commands: set[int] = field(default_factory=set)
 
 
@@ -106,12 +110,15 @@ class Server:
             sock, _ = self._listener.accept()
         except OSError:
             return
-        self.add_client(sock)
+        self._add_client(Client(sock))
 
-    def add_client(self, sock: socket.socket) -> None:
-        """Serve one more connection."""
+    def add_starter(self, sock: socket.socket) -> None:
+        """Serve whoever started this launcher; it ends with that connection until it is claimed."""
+        self._add_client(Client(sock, starter=True))
+
+    def _add_client(self, client: Client) -> None:
+        sock = client.sock
         sock.setblocking(False)
-        client = Client(sock)
         self._clients.append(client)
         self._watch(sock.fileno(), lambda: self._hear(client))
 
@@ -173,6 +180,8 @@ class Server:
         self._send(client, {"resync": self._list()})
 
     def _drop(self, client: Client) -> None:
+        if client.starter:
+            os._exit(0)
         self._unwatch(client.sock.fileno())
         self._clients.remove(client)
         for pid in client.commands:
@@ -192,6 +201,10 @@ class Server:
     def _on_hello(self, client: Client, message: dict[str, Any], fds: list[int]) -> Any:
         client.watching = True
         return {"version": protocol.VERSION, "containers": self._list(), "links": self._links}, []
+
+    def _on_claim(self, client: Client, message: dict[str, Any], fds: list[int]) -> Any:
+        """The starter has recorded this launcher: from now on it outlives the connection."""
+        client.starter = False
 
     def _on_list(self, client: Client, message: dict[str, Any], fds: list[int]) -> Any:
         return {"containers": self._list(), "more": False}, []
@@ -284,7 +297,7 @@ class Server:
         failure = container.failure
         container.run += 1
         container.state = "exited"
-        end = {"number": container.run, "started_at": None, "ended_at": 0.0, "code": 125, "signal": None}
+        end = {"number": container.run, "started_at": None, "ended_at": boottime(), "code": 125, "signal": None}
         container.runs.append(end | {"error": f"{failure['failed']}: {failure['message']}", "asked": False})
 
     def _on_stop(self, client: Client, message: dict[str, Any], fds: list[int]) -> Any:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Literal
 
 from stackup.stackfile.desired import select_services
 from stackup.stackfile.environment import service_environment
 from stackup.stackfile.nodes import Report, plain
 from stackup.stackfile.stack import Stack
+
+_SPECIAL = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+"""What a YAML reader refuses, or takes for the end of a line, unless it is escaped."""
 
 
 def canonical_model(stack: Stack) -> dict[str, Any]:
@@ -37,8 +41,14 @@ def dump(stack: Stack, *, format: Literal["yaml", "json"] = "yaml") -> str:
     """
     document = _escape(canonical_model(stack))
     if format == "json":
-        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        return to_json(document) + "\n"
     return _to_yaml(document)
+
+
+def to_json(document: Any) -> str:
+    """JSON that YAML readers read alike: these break lines at some characters and know no surrogate pairs."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return _SPECIAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _service(
@@ -88,7 +98,8 @@ def _to_yaml(document: dict[str, Any]) -> str:
             return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-        style = None if isinstance(resolve_scalar(value), str) else '"'
+        is_safe = isinstance(resolve_scalar(value), str) and not _SPECIAL.search(value)
+        style = None if is_safe else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)

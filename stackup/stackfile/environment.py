@@ -55,7 +55,7 @@ def service_environment(stack: Stack, name: str, report: Report) -> dict[str, st
             values[key] = value
     for key in values:
         if "=" in key or not key:
-            key_path = ("services", name, "environment", key)
+            variable_path = ("services", name, "environment", key)
             reason = f"{key!r} cannot be the name of a variable"
-            report.problem(find(stack.document, key_path)[0], key_path, reason)
+            report.problem(find(stack.document, variable_path)[0], variable_path, reason)
     return dict(sorted(values.items()))

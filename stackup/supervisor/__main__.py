@@ -17,6 +17,8 @@ _PATIENCE = 10.0
 def main(arguments: list[str]) -> int:
     """Serve one stack until it ends. Returns the exit code."""
     name, ready = arguments[0], int(arguments[arguments.index("--ready-fd") + 1])
+    os.set_inheritable(ready, False)  # the launcher must not hold it open for us
+    os.closerange(ready + 1, 1024)  # nor we, for the rest of a stack's life, what a careless caller left open
     directory = StateDir().stack(name)
     lock = directory.acquire_lock(_PATIENCE)
     os.umask(0o077)
@@ -35,4 +37,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # nothing is left to tidy up, and a client of `down` waits for this process to be gone

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,8 +27,11 @@ class Connection:
         sock.setblocking(False)
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self._pending = bytearray()
+        self._pending: deque[tuple[memoryview, list[int]]] = deque()
+        self._size = 0
         self.closed = asyncio.Event()
+        self.lasting = False
+        """Left open until this process ends: the client waits for that."""
 
     async def request(self) -> tuple[dict[str, Any], list[int]] | None:
         """The client's request with its descriptors; None when it went away or sent no request."""
@@ -74,38 +78,36 @@ class Connection:
         self.send({"event": {"type": kind, **fields}}, fds)
 
     def send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-        """Send one line, now or when the client has read what came before."""
+        """Send one line, now or when the client has read what came before; copies of `fds` go with it."""
         if self.closed.is_set():
             return
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        if not self._pending:
-            try:
-                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-                sent = self._sock.sendmsg([line], rights)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self.close()
-                return
-            if sent == len(line):
-                return
-            line = line[sent:]
-            self._loop.add_writer(self._sock, self._flush)
-        self._pending += line
-        if len(self._pending) > self._BACKLOG:
+        self._size += len(line)
+        self._pending.append((memoryview(line), [os.dup(fd) for fd in fds]))
+        if len(self._pending) == 1:
+            self._flush()
+        if self._size > self._BACKLOG:
             self.close()
 
     def _flush(self) -> None:
-        try:
-            sent = self._sock.send(self._pending)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close()
-            return
-        del self._pending[:sent]
-        if not self._pending:
-            self._loop.remove_writer(self._sock)
+        while self._pending:
+            line, fds = self._pending[0]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            try:
+                sent = self._sock.sendmsg([line], rights)
+            except BlockingIOError:
+                self._loop.add_writer(self._sock, self._flush)
+                return
+            except OSError:
+                self.close()
+                return
+            for fd in fds:
+                os.close(fd)
+            self._size -= sent
+            self._pending[0] = (line[sent:], [])
+            if sent == len(line):
+                self._pending.popleft()
+        self._loop.remove_writer(self._sock)
 
     async def drained(self, patience: float = 2.0) -> None:
         """Wait until all is handed to the kernel, or the client is gone, or `patience` seconds are over."""
@@ -119,6 +121,10 @@ class Connection:
             self._loop.remove_writer(self._sock)
             self._sock.close()
             self.closed.set()
+            for _, fds in self._pending:
+                for fd in fds:
+                    os.close(fd)
+            self._pending.clear()
 
 
 async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -154,7 +160,8 @@ class ControlServer:
             await self._handle(connection)
             await connection.drained()
         finally:
-            connection.close()
+            if not connection.lasting:
+                connection.close()
 
     def close(self) -> None:
         """Stop accepting; connections that are open end by themselves."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
+import signal
+import socket
 from contextlib import suppress
 
 from stackup.errors import HostError, StackupError
@@ -29,8 +32,6 @@ def find_caller(directory: StackDir) -> Caller:
 
 def connect(directory: StackDir) -> LauncherLink | None:
     """A connection to the stack's launcher; None where none runs."""
-    import socket
-
     record = directory.read("launcher")
     if record is None or not ProcessId.from_plain(record).alive():
         return None
@@ -46,8 +47,6 @@ def launch(directory: StackDir) -> LauncherLink:
     Raises:
         HostError: it could not be started.
     """
-    import socket
-
     caller = find_caller(directory)
     _forget_predecessor(directory)
     if caller.first_id is not None:
@@ -58,7 +57,7 @@ def launch(directory: StackDir) -> LauncherLink:
         directory.supervisor_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
     )
     try:
-        return launcher.spawn(caller, listener, logs, None, said)
+        return launcher.spawn(directory.name, caller, listener, logs, None, said)
     finally:
         listener.close()
         os.close(logs)
@@ -74,22 +73,34 @@ def wait_launched(directory: StackDir, link: LauncherLink) -> None:
     try:
         pid = link.wait_ready()
     except StackupError as error:
-        from stackup.host.probe import user_namespace_advice
+        from stackup.host.probe import explain_userns
 
-        error.hint = error.hint or user_namespace_advice()
+        error.hint = error.hint or explain_userns()
         raise
     identity = process_id(pid)
     if identity is None:
         raise HostError("start", "the launcher", "it ended at once")
     directory.write("launcher", identity.to_plain())
+    link.send("claim")
 
 
 def _forget_predecessor(directory: StackDir) -> None:
-    """Remove what a launcher that is dead has left: its cgroups, its records and its logs."""
+    """Remove what an earlier launcher has left: its cgroups, its records and its logs. One that lives, but that nobody
+    can reach any more, is ended first: two launchers for one stack must never be.
+    """
+    record = directory.read("launcher")
+    if record is not None and (identity := ProcessId.from_plain(record)).alive():
+        pidfd = os.pidfd_open(identity.pid)
+        try:
+            if identity.alive():  # now that the pid cannot be another process's
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                select.select([pidfd], [], [], 10)
+        finally:
+            os.close(pidfd)
     StackGroups(directory.name, find_layout()).remove_all()
-    for record in ("launcher", "stack"):
+    for name in ("launcher", "stack"):
         with suppress(FileNotFoundError):
-            os.unlink(directory.record_file(record))
+            os.unlink(directory.record_file(name))
     shutil.rmtree(directory.logs)
     directory.create()
 

@@ -56,22 +56,31 @@ class Session:
         finally:
             for fd in fds:
                 os.close(fd)
+            if self._is_empty and not self._changing.locked():
+                self.ended.set()  # a first `up` that failed leaves no empty stack behind
 
     # --- the supervisor and its launcher ------------------------------------------------------------------------------
 
     @property
+    def _is_empty(self) -> bool:
+        """Whether there is a launcher (or was to be one) for which nothing was ever wanted."""
+        return self._loop_task is None
+
+    @property
     def idle(self) -> bool:
         """Whether there is no stack to supervise, and nobody is about to start one."""
-        return self._supervisor is None and not self._changing.locked()
+        return self._is_empty and not self._changing.locked()
 
     def close(self) -> None:
         """Let go of the stack: a launcher that never got a stack ends, and so does the loop of one that goes on."""
-        if self._supervisor is None and self._link is not None:
-            self._link.send("end")
+        if self._is_empty and self._link is not None:
+            with suppress(StateError):
+                self._link.send("end")
+            lifetime.bury(self._directory, None)
+        elif self._is_empty or (self._supervisor is not None and self._supervisor.gone.is_set()):
+            self._directory.remove()
         if self._loop_task is not None:
             self._loop_task.cancel()
-        if self._supervisor is None or self._supervisor.gone.is_set():
-            self._directory.remove()
         self._lock.release()
 
     async def adopt(self) -> None:
@@ -135,7 +144,7 @@ class Session:
                 supervisor.host.link.send("own")
             observed = supervisor.host.observe()
             desired = wish(stack, self._directory, observed, request["services"])
-            supervisor.grace = request.get("timeout")
+            supervisor.grace = request.get("stop_timeout")
             self._apply(supervisor, desired, fresh=fresh, detached=not fds)
             self._begin(supervisor)
             unsubscribe = supervisor.subscribe(lambda event: connection.send({"event": event}))
@@ -177,9 +186,13 @@ class Session:
         waiting = asyncio.ensure_future(supervisor.until(healthy=bool(request.get("wait"))))
         closed = asyncio.ensure_future(connection.closed.wait())
         try:
-            done, _ = await asyncio.wait({waiting, closed}, return_when=asyncio.FIRST_COMPLETED)
+            limit = request.get("timeout")
+            done, _ = await asyncio.wait({waiting, closed}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if waiting in done:
                 await waiting
+            elif not done:
+                hint = "stackup ps shows what is not; the stack goes on starting"
+                raise StackupError(f"{self._directory.name} is not ready after {limit:g} s", hint)
         finally:
             waiting.cancel()
             closed.cancel()
@@ -230,6 +243,7 @@ class Session:
                         self._directory.state.volume(volume.name).remove()
             connection.send({"result": {}})
             await connection.drained()
+            connection.lasting = True
             self.ended.set()
 
     async def _take_down(self, supervisor: Supervisor, connection: Connection, request: dict[str, Any]) -> None:

@@ -351,7 +351,7 @@ def test_a_renamed_network_moves_its_containers() -> None:
     desired = stack([spec], networks=(NetworkSpec("default", "shared"),))
     expect(
         render(reconcile(desired, observed, 0.0), now=0.0),
-        "stop demo-web-1  (network default is shared now)",
+        "stop demo-web-1  (network default has a new name)",
         "create network shared  (new)",
     )
     assert reconcile(stack([spec], networks=(NETWORK,)), observed, 0.0).actions == ()
@@ -388,19 +388,16 @@ def test_down_stops_dependents_first_and_networks_last() -> None:
     assert host.observe() == Observed()
 
 
-def test_a_service_stopped_by_hand_stays_down_and_holds_its_dependents() -> None:
+def test_a_service_stopped_by_hand_stays_down() -> None:
     desired = stack(service("db", restart=ALWAYS), service("web", needs=[started("db")]))
-    host = FakeHost({"web": [Script(launch_error="not yet"), Script()]})
+    host = FakeHost()
     host.converge(desired)
     stopped = for_stop(desired, ["db"], "stopped by hand")
-    expect(step(stopped, host).replace("failure demo-web-1  could not start: not yet", "").strip(),
-           "stop demo-db-1  (stopped by hand)")  # fmt: skip
+    expect(step(stopped, host), "stop demo-db-1  (stopped by hand)")
     host.converge(stopped)
-    assert states(host) == {"db-1": "exited 1", "web-1": "exited 1"}
-    wish = for_start(edit(stopped, "db"), host.observe(), ["web"])
-    assert wish.stopped == ()
-    host.converge(wish)
-    assert states(host) == {"db-1": "running 2", "web-1": "running 2"}
+    assert states(host) == {"db-1": "exited 1", "web-1": "running 1"}
+    host.converge(for_start(stopped, host.observe(), ["web"]))
+    assert states(host) == {"db-1": "running 2", "web-1": "running 1"}
 
 
 def test_dependents_hold_while_their_dependency_is_stopped_by_hand() -> None:
@@ -452,6 +449,19 @@ def test_specs_of_two_generations_in_a_circle_still_stop() -> None:
     (a,), (b,) = service("a", needs=[started("b")]), service("b", needs=[started("a")])
     observed = Observed(tuple(Container(spec.name, spec, State.RUNNING, 1) for spec in (a, b)))
     assert len(reconcile(for_down(stack([a])), observed, 0.0).actions) == 2
+
+
+def test_a_one_shot_that_was_ended_by_stackup_has_not_completed() -> None:
+    desired = stack(service("seed"), service("web", needs=[completed("seed")]))
+    host = FakeHost({"seed": [Script(stop_exit=Exit(code=0)), Script(exits_after=1)]})
+    step(desired, host)
+    step(for_stop(desired, ["seed"], "stopped by hand"), host)
+    host.pass_time(host.now)
+    expect(
+        step(for_start(desired, host.observe(), ["web"]), host),
+        "start demo-seed-1  (run 2: was stopped and is wanted again)",
+        "hold demo-web-1  waits for seed to complete",
+    )
 
 
 # --- being killed halfway ---------------------------------------------------------------------------------------------

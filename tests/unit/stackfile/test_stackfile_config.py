@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from stackup.errors import StackFileError, StackupError
 from stackup.stackfile import Source, dump, load, resolve
+from stackup.stackfile.config import to_json
 from stackup.stackfile.models import Service, StackFile
 from stackup.stackfile.vocabulary import STACK
 
@@ -83,7 +84,7 @@ def test_every_key_has_one_place():
     assert "image" not in Service.model_fields
 
 
-words = st.text(st.characters(max_codepoint=0x2FF, exclude_categories=["Cc"]), max_size=12) | st.sampled_from(
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(
     [
         "no",
         "0o10",
@@ -137,7 +138,7 @@ def doubled(value):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(stack=st.dictionaries(keys, services, min_size=1, max_size=3), format=st.sampled_from(["yaml", "json"]))
 def test_load_of_dump_is_load(project, stack, format):
-    first = project.load(json.dumps({"services": doubled(stack)}, ensure_ascii=False))
+    first = project.load(to_json({"services": doubled(stack)}))
     before = resolve(first)
     text = dump(first, format=format)
     assert reloaded(project, text) == before
@@ -147,14 +148,8 @@ def test_load_of_dump_is_load(project, stack, format):
         assert spec.command == tuple(stack[spec.service]["command"])
 
 
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | words
-    | st.sampled_from(["/", "a:/b", "1-2:3", "10s", "x-a"])
-)
+samples = st.sampled_from(["/", "a:/b", "1-2:3", "10s", "x-a"])
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | words | samples
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words | keys, inner, max_size=3), max_leaves=6
 )
@@ -164,9 +159,7 @@ built = sorted(STACK.below["services"].each.built())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     service=st.dictionaries(st.sampled_from(built), values, max_size=3),
-    top=st.dictionaries(
-        st.sampled_from(["name", "networks", "volumes", "x-stackup", "x-a", "version"]), values, max_size=2
-    ),
+    top=st.dictionaries(st.sampled_from(["name", "networks", "volumes", "x-stackup", "version"]), values, max_size=2),
 )
 def test_any_value_of_any_key_loads_or_is_reported(project, service, top):
     text = yaml.safe_dump({"services": {"web": {"command": ["x"], **service}}, **top}, allow_unicode=True)
