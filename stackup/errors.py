@@ -34,7 +34,7 @@ class StackupError(Exception):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One mistake in a stack's files. `line` and `column` count from 1; `path` is the keys' (`services.web.ports[0]`)."""
+    """One mistake in a stack's files. `line` and `column` count from 1; `path` is of keys (`services.web.ports[0]`)."""
 
     file: str
     line: int

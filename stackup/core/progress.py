@@ -1,10 +1,77 @@
-"""How far `up` has come: is everything started (and, with --wait, ready), or is there something that never will be?"""
+"""How far a command has come: has it reached what it wished for, or is there something that never will let it?"""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from stackup.core.fate import Fate, Wanted, done, fates
 from stackup.core.plan import Failure, Plan
 from stackup.core.types import Condition, Desired, Health, Observed, State
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """Everything wanted has started; with `healthy` it is ready as well."""
+
+    healthy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The services' containers have begun the runs that were asked for, whatever becomes of other services."""
+
+    services: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """No container of the services runs."""
+
+    services: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """No container is left."""
+
+
+Goal = Up | Begun | Stopped | Gone
+
+
+def reached(goal: Goal, desired: Desired, observed: Observed, plan: Plan) -> bool:
+    """Whether a command has what it wished for. `plan` is the plan for this very pair."""
+    match goal:
+        case Up(healthy):
+            return settled(desired, observed, plan, healthy=healthy)
+        case Begun(services):
+            wanted = Wanted(desired)
+            names = [name for name, spec in wanted.specs.items() if spec.service in services]
+            return all(_is_settled(wanted, observed, name, healthy=False) for name in names)
+        case Stopped(services):
+            return all(
+                container.state in (State.EXITED, State.CREATED)
+                for container in observed.containers
+                if container.spec.service in services
+            )
+        case Gone():
+            return not observed.containers
+
+
+def obstacles(goal: Goal, desired: Desired, observed: Observed, plan: Plan, now: float) -> tuple[Failure, ...]:
+    """What keeps the goal from ever being reached, as far as that is known; empty while it may still come."""
+    match goal:
+        case Up(healthy):
+            return plan.failures or (never_ready(desired, observed, now) if healthy else ())
+        case Begun(services):
+            return tuple(failure for failure in plan.failures if _concerns(failure, observed, services))
+        case Stopped() | Gone():
+            return ()
+
+
+def _concerns(failure: Failure, observed: Observed, services: Collection[str]) -> bool:
+    names = {container.name for container in observed.containers if container.spec.service in services}
+    return failure.container in names or not names.isdisjoint(failure.waiters)
 
 
 def settled(desired: Desired, observed: Observed, plan: Plan, *, healthy: bool) -> bool:

@@ -92,6 +92,8 @@ def command(order: dict[str, Any], container_pidfd: int, stdio: list[int], cgrou
 
 def _through_intermediate(enter: Any, live: Any, flags: int) -> Newborn:
     report, childs = protocol.pair()
+    # The intermediate has a channel of its own: its child may well be the first to speak.
+    birth, intermediates = protocol.pair()
     intermediate = os.fork()
     if intermediate == 0:
         try:
@@ -101,13 +103,19 @@ def _through_intermediate(enter: Any, live: Any, flags: int) -> Newborn:
             pid, _ = kernel.clone3(flags | kernel.CLONE_PARENT, 0)
             if pid == 0:
                 live(childs)
-            protocol.send(childs, {"pid": pid})
+            protocol.send(intermediates, {"pid": pid})
             os._exit(0)
         except BaseException as error:
-            sandbox.fail(childs, "enter the container's namespaces", error)
+            sandbox.fail(intermediates, "enter the container's namespaces", error)
     childs.close()
+    intermediates.close()
     os.waitpid(intermediate, 0)
-    answer = protocol.receive(report)
+    with birth:
+        birth.setblocking(False)  # the child has a copy of the other end until it has closed what it does not need
+        try:
+            answer = protocol.receive(birth)
+        except BlockingIOError:
+            answer = None
     if answer is None or "pid" not in answer[0]:
         report.close()
         failure = answer[0] if answer else {"message": "the process was killed", "errno": None}

@@ -79,9 +79,9 @@ class Server:
         """Run until told to end, or until the owner dies. As PID 1 of the stack, returning ends everything in it."""
         self._start_helper(self._helpers["logs"])
         while True:
-            for fd, _ in self._epoll.poll():
-                handler = self._handlers.get(fd)
-                if handler is not None:
+            for fd, handler in [(fd, self._handlers.get(fd)) for fd, _ in self._epoll.poll()]:
+                # A handler may close another's descriptor, and open a new one with its number.
+                if handler is not None and self._handlers.get(fd) is handler:
                     handler()
 
     def _watch(self, fd: int, handler: _Handler) -> None:

@@ -68,8 +68,6 @@ class Probes:
             await asyncio.sleep(max(0.0, health.next_probe_at(probe.check, probe.record) - boottime()))
             began = boottime()
             result = await self._run(name, probe.check)
-            if result is None:
-                return
             ok = result.status == 0 and not result.timed_out
             output = f"no answer within {probe.check.timeout:g} s" if result.timed_out else result.output
             output = output or result.error or ""
@@ -78,8 +76,8 @@ class Probes:
             if probe.record.health is not before:
                 self._on_health(name, probe.run, probe.record.health)
 
-    async def _run(self, name: str, check: Healthcheck) -> CommandResult | None:
-        """One probe; None where the container is not there any more, which others will notice."""
+    async def _run(self, name: str, check: Healthcheck) -> CommandResult:
+        """One probe. One that could not be started has failed; where the container is gone, `follow` ends the task."""
         read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         os.set_blocking(write, True)
@@ -95,8 +93,8 @@ class Probes:
             return CommandResult(
                 result.code, result.signal, result.error, _read_all(read).decode(errors="replace"), result.timed_out
             )
-        except StackupError:
-            return None
+        except StackupError as error:
+            return CommandResult(None, None, error.message)
         finally:
             for fd in (read, write, null):
                 if fd >= 0:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from stackup.core.addresses import subnet_for
+from stackup.core.progress import Begun, Goal, Gone, Stopped, Up
 from stackup.core.requests import for_down, for_restart, for_start, for_stop
 from stackup.core.types import Desired, Project
 from stackup.errors import StackFileError, StackupError, StateError
@@ -183,7 +184,7 @@ class Session:
         supervisor.want(desired, subnets)
 
     async def _settle(self, supervisor: Supervisor, connection: Connection, request: dict[str, Any]) -> None:
-        waiting = asyncio.ensure_future(supervisor.until(healthy=bool(request.get("wait"))))
+        waiting = asyncio.ensure_future(supervisor.until(Up(healthy=bool(request.get("wait")))))
         closed = asyncio.ensure_future(connection.closed.wait())
         try:
             limit = request.get("timeout")
@@ -254,7 +255,7 @@ class Session:
             self._watching.stop()
         supervisor.want(for_down(supervisor.desired), supervisor.host.subnets)
         try:
-            await supervisor.until(down=True)
+            await supervisor.until(Gone())
             supervisor.host.link.send("end")
             await supervisor.gone.wait()
         except StateError:
@@ -271,15 +272,15 @@ class Session:
             services = self._services(supervisor, request["services"])
             supervisor.grace = request.get("timeout")
             desired = for_stop(supervisor.desired, services, "stopped by hand")
-            await self._change(supervisor, connection, desired)
-            supervisor.grace = None
+            await self._change(supervisor, connection, desired, Stopped(frozenset(services)))
 
     async def _on_start(self, connection: Connection, request: dict[str, Any], fds: list[int]) -> None:
         async with self._changing:
             supervisor = self._ensure()
             services = self._services(supervisor, request["services"])
             observed = supervisor.host.observe()
-            await self._change(supervisor, connection, for_start(supervisor.desired, observed, services))
+            desired = for_start(supervisor.desired, observed, services)
+            await self._change(supervisor, connection, desired, Begun(frozenset(services)))
 
     async def _on_restart(self, connection: Connection, request: dict[str, Any], fds: list[int]) -> None:
         async with self._changing:
@@ -288,15 +289,15 @@ class Session:
             supervisor.grace = request.get("timeout")
             observed = supervisor.host.observe()
             desired = for_restart(supervisor.desired, observed, services, "restarted by hand")
-            await self._change(supervisor, connection, desired)
-            supervisor.grace = None
+            await self._change(supervisor, connection, desired, Begun(frozenset(services)))
 
-    async def _change(self, supervisor: Supervisor, connection: Connection, desired: Desired) -> None:
+    async def _change(self, supervisor: Supervisor, connection: Connection, desired: Desired, goal: Goal) -> None:
         unsubscribe = supervisor.subscribe(lambda event: connection.send({"event": event}))
         try:
             supervisor.want(desired, supervisor.host.subnets)
-            await supervisor.until()
+            await supervisor.until(goal)
         finally:
+            supervisor.grace = None
             with suppress(ValueError):
                 unsubscribe()
         connection.send({"result": {}})

@@ -15,17 +15,17 @@ from typing import Any
 from stackup.core import names, ports
 from stackup.core.addresses import Addresses, assign, gateway
 from stackup.core.codec import to_plain
+from stackup.core.fate import Wanted
 from stackup.core.plan import (
     Action,
     CreateContainer,
     CreateNetwork,
-    Failure,
     Plan,
     RemoveNetwork,
 )
 from stackup.core.planview import subject as subject_of
 from stackup.core.planview import verb
-from stackup.core.progress import never_ready, settled
+from stackup.core.progress import Goal, obstacles, reached
 from stackup.core.reconcile import reconcile
 from stackup.core.types import Container, Desired, Observed, State
 from stackup.errors import HostError, StackupError, StateError
@@ -45,11 +45,10 @@ Listener = Callable[[dict[str, Any]], None]
 
 @dataclass(eq=False)
 class Waiter:
-    """A command that waits for the stack to become what it asked for."""
+    """A command that waits until the stack has become what it asked for."""
 
+    goal: Goal
     future: asyncio.Future[None]
-    healthy: bool
-    down: bool = False
 
 
 class Supervisor:
@@ -91,14 +90,14 @@ class Supervisor:
         self._refused.clear()
         self._wake.set()
 
-    async def until(self, *, healthy: bool = False, down: bool = False) -> None:
-        """Wait until what is wanted has come true: started (and with `healthy` healthy), or with `down` all removed.
+    async def until(self, goal: Goal) -> None:
+        """Wait until a goal is reached.
 
         Raises:
-            DependencyFailed: it cannot come true.
+            DependencyFailed: it cannot be reached.
             StackupError: the host refused something that it needs, or the stack is gone.
         """
-        waiter = Waiter(asyncio.get_running_loop().create_future(), healthy, down)
+        waiter = Waiter(goal, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         self._wake.set()
         try:
@@ -144,15 +143,15 @@ class Supervisor:
     def _converge(self) -> None:
         for message in self.host.listen():
             self.commands.hear(message)
-        before = self.observed
         for _ in range(_ROUNDS):
-            self.observed = self.host.observe()
+            before, self.observed = self.observed, self.host.observe()
+            self._publish_changes(before)  # what happened before what is done about it
             self.plan = reconcile(self.desired, self.observed, boottime())
             if not self._execute(self.plan):
                 break
         else:
             self._wake.set()
-        self._publish_changes(before)
+        self._publish_holds()
         self._send_tables()
         self.probes.follow(self.observed)
         for text in self.host.notes:
@@ -226,6 +225,8 @@ class Supervisor:
             old = before.by_name.get(container.name)
             if old is None or (old.state, old.run, old.health) != (container.state, container.run, container.health):
                 self.notify(self._state_event(container))
+
+    def _publish_holds(self) -> None:
         for text in self.plan.warnings:
             if text not in self._warned:
                 self._warned.add(text)
@@ -248,7 +249,7 @@ class Supervisor:
             "run": container.run,
             "pid": container.pid,
             "exit": {"code": exit.code, "signal": exit.signal, "error": exit.error} if exit else None,
-            "restarting": any(hold.container == container.name and hold.until for hold in self.plan.holds),
+            "restarting": exit is not None and Wanted(self.desired).runs_again(container),
         }
 
     def _health_changed(self, name: str, run: int, health: Any) -> None:
@@ -256,30 +257,19 @@ class Supervisor:
         self._wake.set()
 
     async def _answer_waiters(self) -> None:
-        for waiter in self._waiters:
+        refused = next(iter(self._refused.values()), None)
+        for waiter in list(self._waiters):
+            state = (waiter.goal, self.desired, self.observed, self.plan)
             if waiter.future.done():
                 continue
-            failure = self._failure(waiter)
-            if failure is not None:
-                waiter.future.set_exception(failure)
-            elif waiter.down:
-                if not self.observed.containers:
-                    waiter.future.set_result(None)
-            elif settled(self.desired, self.observed, self.plan, healthy=waiter.healthy):
-                waiter.future.set_result(None)
-            elif failures := self._failures(waiter):
+            if refused is not None:
+                waiter.future.set_exception(refused)
+            elif failures := obstacles(*state, boottime()):
                 facts = await describe_failures(failures, self.observed, self.directory, self.probes)
                 if not waiter.future.done():
                     waiter.future.set_exception(DependencyFailed(facts))
-
-    def _failure(self, waiter: Waiter) -> StackupError | None:
-        """The host's refusal that keeps the wish of this waiter from coming true."""
-        return next(iter(self._refused.values()), None)
-
-    def _failures(self, waiter: Waiter) -> tuple[Failure, ...]:
-        if waiter.healthy and not self.plan.failures:
-            return never_ready(self.desired, self.observed, boottime())
-        return self.plan.failures
+            elif reached(*state):
+                waiter.future.set_result(None)
 
     def finished(self) -> bool:
         """Whether every container has ended and none will run again by itself."""
