@@ -30,6 +30,7 @@ from stackup.core.types import Bind, Container, ContainerSpec, Desired, Observed
 from stackup.errors import HostError
 from stackup.host import orders, procfs
 from stackup.host.cgroups import StackGroups, find_layout
+from stackup.host.commands import check_commands
 from stackup.host.facts import find_facts
 from stackup.host.launcher import LauncherLink
 from stackup.host.observe import container_from
@@ -71,6 +72,11 @@ class LinuxHost:
         self._facts = find_facts(self._caller, desired.project, self._directory.state.path, cgroup2=self._cgroup2)
         self._volumes = {volume.key: self._directory.state.volume(volume.name).data for volume in desired.volumes}
         self.subnets = dict(subnets)
+
+    def check_commands(self, specs: Sequence[ContainerSpec], caller_path: str) -> None:
+        """Refuse programs that the caller sees and the containers would not (see commands.py). Raises HostError."""
+        assert self._facts is not None
+        check_commands(specs, self._facts, caller_path)
 
     # --- observing ----------------------------------------------------------------------------------------------------
 

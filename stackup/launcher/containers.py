@@ -82,14 +82,15 @@ class Container:
         self.host_pid, self.started_at, self.start_wanted = None, None, False
 
     def release(self) -> None:
-        """Let the process of a created container become the program, as soon as it is ready."""
-        self.start_wanted = True
+        """Let the process of a created container become the program, as soon as it is ready: its run begins now."""
+        if not self.start_wanted:
+            self.start_wanted, self.run = True, self.run + 1
         if self.state == "created" and self.report is not None:
             self._tell_start()
 
     def _tell_start(self) -> None:
         assert self.report is not None
-        self.state, self.run = "starting", self.run + 1
+        self.state = "starting"
         try:
             self.report.send(b"start")
         except OSError as error:
@@ -133,7 +134,7 @@ class Container:
         if self.report is not None:
             self.report.close()
         self.report, self.pidfd, self.pid = None, -1, None
-        if self.state in ("creating", "created"):
+        if not self.start_wanted:
             self.run += 1  # a run that failed before it began is a run all the same
         killed = status is not None and status.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
         end: dict[str, Any] = {

@@ -146,7 +146,8 @@ class Session:
             observed = supervisor.host.observe()
             desired = wish(stack, self._directory, observed, request["services"])
             supervisor.grace = request.get("stop_timeout")
-            self._apply(supervisor, desired, fresh=fresh, detached=not fds)
+            caller_path = request["source"]["environ"].get("PATH", "")
+            self._apply(supervisor, desired, caller_path, fresh=fresh, detached=not fds)
             self._begin(supervisor)
             unsubscribe = supervisor.subscribe(lambda event: connection.send({"event": event}))
             begun = supervisor.begun
@@ -160,13 +161,17 @@ class Session:
             with suppress(ValueError):
                 unsubscribe()
 
-    def _apply(self, supervisor: Supervisor, desired: Desired, *, fresh: bool, detached: bool) -> None:
-        """Publish the ports, then want: a taken port must keep anything from starting."""
+    def _apply(
+        self, supervisor: Supervisor, desired: Desired, caller_path: str, *, fresh: bool, detached: bool
+    ) -> None:
+        """Check and publish, then want: a hidden program or a taken port must keep anything from starting."""
         record = self._directory.read("stack") or {}
         before = [] if fresh else record.get("published", [])
         launched = self._directory.read("launcher") or {}
         taken = dict(launched.get("subnets", {}))
         subnets = subnet_for(sorted({network.name for network in desired.networks} | set(taken)), taken)
+        supervisor.host.prepare(desired, subnets)
+        supervisor.host.check_commands(desired.containers, caller_path)
         published = publishing.publish(supervisor.host, desired, before)
         if not fresh:
             detached = detached or record.get("detached", True)
