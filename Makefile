@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: up install dev check test test-unprivileged bench format clean help
+.PHONY: up install dev check test test-unprivileged bench templates format clean help
 
 up: install  ## run stack.example.yaml in the foreground (Ctrl-C stops it)
 	@$(BIN)/stackup -f stack.example.yaml up
@@ -35,6 +35,9 @@ test: dev  ## every test, as this user; as root also as an unprivileged user
 
 bench: dev  ## measure, and write docs/benchmarks.md
 	@$(BIN)/python -m bench
+
+templates: dev  ## compose stackup/host/templates.py again
+	@$(BIN)/python tests/setup/templates.py
 
 format: dev  ## rewrite the sources in the project's format
 	@$(BIN)/ruff format .

@@ -1,6 +1,6 @@
-"""Talks to the store: one JSON list per line over TCP, [operation, argument, ...] there and ["ok" or "error", value] back.
+"""Talks to the store over TCP, a JSON list per line: [operation, argument, ...] there, ["ok" or "error", value] back.
 
-Also a small command, for healthchecks and for looking around: `python3 client.py ping`, `python3 client.py items message/`.
+Also a small command, for healthchecks and for looking around: `client.py ping`, `client.py items message/`.
 """
 
 from __future__ import annotations

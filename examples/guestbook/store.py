@@ -24,7 +24,7 @@ class Store:
         self.lock = threading.Lock()
         self.started = time.time()
         self._load(file)
-        self._log = open(file, "a")  # noqa: SIM115: open as long as the process lives
+        self._log = open(file, "a")  # noqa: SIM115 (open as long as the process lives)
         self.increment("starts")
 
     def _load(self, file: Path) -> None:
@@ -41,12 +41,11 @@ class Store:
             os.fsync(new.fileno())
         os.replace(compact, file)
 
-    def set(self, key: str, value: Any) -> Any:
+    def set(self, key: str, value: Any) -> None:
         self._log.write(json.dumps([key, value]) + "\n")
         self._log.flush()
         os.fsync(self._log.fileno())
         self.values[key] = value
-        return value
 
     def get(self, key: str) -> Any:
         return self.values.get(key)
@@ -55,7 +54,8 @@ class Store:
         return {key: self.values[key] for key in sorted(self.values) if key.startswith(prefix)}
 
     def increment(self, key: str) -> int:
-        return self.set(key, self.values.get(key, 0) + 1)
+        self.set(key, self.values.get(key, 0) + 1)
+        return int(self.values[key])
 
     def ping(self) -> str:
         return "pong"

@@ -25,7 +25,8 @@ def work(done: int) -> int:
             done += 1
             print(f"{key} by {message['author']}: done")
     beats = ask("increment", "beats")
-    ask("set", "worker", {"host": socket.gethostname(), "started": STARTED, "beats": beats, "done": done, "seen": time.time()})
+    view = {"host": socket.gethostname(), "started": STARTED, "beats": beats, "done": done, "seen": time.time()}
+    ask("set", "worker", view)
     return done
 
 

@@ -153,7 +153,8 @@ def start_supervisor(stack: StackDir, *, launch: bool) -> None:
             (os.POSIX_SPAWN_OPEN, 1, stack.supervisor_log, append, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
-        defaults = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGWINCH]
+        # All of them: with SIGCHLD ignored, as some callers leave it, the kernel would reap in our place (wait(2)).
+        defaults = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
         command = supervisor_command(stack.name, launch=launch)
         try:
             pid = os.posix_spawn(

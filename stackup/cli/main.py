@@ -7,6 +7,7 @@ A verb's module is imported when that verb is invoked (or when help lists all of
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -118,6 +119,7 @@ def stackup(
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code. `arguments` are those after the program's name."""
     given = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where a caller left it ignored, no child could be waited for
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from stackup.core.types import Project
+from stackup.core.types import Bind, Desired
 from stackup.host.orders import Facts
 from stackup.host.users import Accounts, Caller
 
@@ -23,14 +23,16 @@ _HIDDEN = (
 _NOT_IN_RUN = {"user", "docker", "containerd", "stackup"}
 
 
-def find_facts(caller: Caller, project: Project, state: str, *, cgroup2: bool) -> Facts:
-    """Collect the facts for stacks of `caller`. `state` is stackup's own directory, which no container sees."""
-    accounts = Accounts.of_host()
+def find_facts(caller: Caller, desired: Desired, state: str, *, cgroup2: bool) -> Facts:
+    """Collect the facts for a stack of `caller`. `state` is stackup's own directory, which no container sees."""
+    accounts, state = Accounts.of_host(), os.path.realpath(state)
     return Facts(
         caller=caller,
         accounts=accounts,
-        project=project,
+        project=desired.project,
         hidden=_hidden(accounts, state),
+        state=state,
+        writable=_writable(desired),
         run_directories=_run_directories(),
         init=shutil.which("tini") or shutil.which("catatonit"),
         cgroup2=cgroup2,
@@ -40,14 +42,23 @@ def find_facts(caller: Caller, project: Project, state: str, *, cgroup2: bool) -
 def _hidden(accounts: Accounts, state: str) -> tuple[str, ...]:
     """Existing directories to cover, without those that lie inside another one."""
     own_home = os.environ.get("HOME", "")
-    wanted = {*_HIDDEN, *accounts.human_homes(), os.path.realpath(state)}
-    if own_home.startswith("/") and own_home != "/":
-        wanted.add(os.path.realpath(own_home))
+    named = {*_HIDDEN, *accounts.human_homes(), state, *([own_home] if own_home.startswith("/") else [])}
+    # Where they really are: /home may be a link, and what it points to is what must be covered.
+    wanted = {os.path.realpath(path) for path in named} - {"/"}
     kept: list[str] = []
-    for path in sorted(path for path in wanted if os.path.isdir(path) and not os.path.islink(path)):
+    for path in sorted(path for path in wanted if os.path.isdir(path)):
         if not any(path.startswith(f"{outer}/") for outer in kept):
             kept.append(path)
     return tuple(kept)
+
+
+def _writable(desired: Desired) -> tuple[str, ...]:
+    """The host's directories that some container of the stack may write to."""
+    mounts = [mount for spec in desired.containers for mount in spec.mounts]
+    found = {mount.source for mount in mounts if isinstance(mount, Bind) and not mount.read_only}
+    if desired.project.shared:
+        found.add(desired.project.directory)
+    return tuple(sorted(found))
 
 
 def _run_directories() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import sys
 from collections import deque
@@ -62,9 +63,10 @@ def spawn(
     if _needs_apparmor_profile():
         arguments = ["/usr/bin/aa-exec", "-p", _APPARMOR_PROFILE, "--", program, *arguments[1:]]
         program = arguments[0]
+    defaults = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
     actions = [(os.POSIX_SPAWN_DUP2, stderr_fd, 2), (os.POSIX_SPAWN_DUP2, stderr_fd, 1)]
     try:
-        os.posix_spawn(program, arguments, {}, file_actions=actions, setsigmask=())
+        os.posix_spawn(program, arguments, {}, file_actions=actions, setsigmask=(), setsigdef=defaults)
     except OSError as error:
         mine.close()
         raise HostError("start", "the launcher", error.strerror or str(error), errno=error.errno) from error
@@ -187,7 +189,10 @@ class LauncherLink:
         """Wait until we can send, and go on receiving: a launcher that cannot send to us must not wait for us."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN | select.POLLOUT)
-        for _, events in poll.poll(_PATIENCE * 1000):
+        ready = poll.poll(_PATIENCE * 1000)
+        if not ready:
+            raise HostError("talk to", "the launcher", f"it has read nothing for {_PATIENCE:.0f} s")
+        for _, events in ready:
             if events & select.POLLIN:
                 received = protocol.receive(self._sock)
                 if received is None:

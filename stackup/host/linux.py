@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stackup.core.addresses import PREFIX, Addresses, gateway
+from stackup.clock import boottime
+from stackup.core.addresses import Addresses, gateway
 from stackup.core.codec import to_plain
 from stackup.core.plan import (
     Action,
@@ -28,19 +29,16 @@ from stackup.core.plan import (
 )
 from stackup.core.types import Bind, Container, ContainerSpec, Desired, Observed, VolumeMount
 from stackup.errors import HostError
-from stackup.host import orders, procfs
+from stackup.host import links, orders, procfs
 from stackup.host.cgroups import StackGroups, find_layout
 from stackup.host.commands import check_commands
 from stackup.host.facts import find_facts
 from stackup.host.launcher import LauncherLink
+from stackup.host.links import StackNetwork
 from stackup.host.observe import container_from
 from stackup.host.trees import TreeOpener
 from stackup.host.users import Caller
-from stackup.launcher.containers import boottime
 from stackup.statedir import StackDir
-
-if TYPE_CHECKING:  # pyroute2 takes 150 ms to import: only who makes containers pays for it
-    from stackup.host.network import StackNetwork, Templates
 
 
 class LinuxHost:
@@ -60,7 +58,6 @@ class LinuxHost:
         self._orders: dict[str, dict[str, Any]] = {}
         self._requests: dict[str, list[orders.TreeRequest]] = {}
         self._facts: orders.Facts | None = None
-        self._templates: Templates | None = None
         self._network: StackNetwork | None = None
         self._volumes: dict[str, str] = {}
         self.subnets: dict[str, str] = {}
@@ -69,7 +66,7 @@ class LinuxHost:
 
     def prepare(self, desired: Desired, subnets: Mapping[str, str]) -> None:
         """Take in what orders are composed from; called for every new Desired, before anything is applied."""
-        self._facts = find_facts(self._caller, desired.project, self._directory.state.path, cgroup2=self._cgroup2)
+        self._facts = find_facts(self._caller, desired, self._directory.state.path, cgroup2=self._cgroup2)
         self._volumes = {volume.key: self._directory.state.volume(volume.name).data for volume in desired.volumes}
         self.subnets = dict(subnets)
 
@@ -175,11 +172,11 @@ class LinuxHost:
         return True
 
     def _create(self, spec: ContainerSpec, addresses: tuple[tuple[str, str], ...]) -> None:
-        templates, bridges = self._template(), self._net().bridges
-        inside = templates.inside([(address, PREFIX) for _, address in addresses])
+        bridges = self._net().bridges
+        inside = links.inside([address for _, address in addresses])
         order, requests = self._compose(spec, addresses, inside)
-        links = [
-            templates.link(bridges[network], number, address).to_plain()
+        plugs = [
+            links.plug(bridges[network], number, address).to_plain()
             for number, (network, address) in enumerate(addresses)
         ]
         record = {"spec": to_plain(spec), "addresses": [list(pair) for pair in addresses]}
@@ -193,7 +190,7 @@ class LinuxHost:
                 name=spec.name,
                 record=record,
                 order=order,
-                links=links,
+                links=plugs,
                 cgroups=len(cgroup_fds),
                 trees=trees,
                 start=False,
@@ -226,11 +223,12 @@ class LinuxHost:
 
     def _open_trees(
         self, spec: ContainerSpec, requests: Sequence[orders.TreeRequest], order: Mapping[str, Any]
-    ) -> tuple[list[str | None], list[int]]:
+    ) -> tuple[list[tuple[str, str]], list[int]]:
+        wanted = {mount.source for mount in spec.mounts if isinstance(mount, Bind) and mount.create_host_path}
+        for request in requests:
+            if request.source in wanted and self._trees.make_missing(request):
+                self.notes.append(f"created the missing directory {request.source} for {spec.service}")
         for mount in spec.mounts:
-            if isinstance(mount, Bind) and mount.create_host_path and not os.path.lexists(mount.source):
-                os.makedirs(mount.source)
-                self.notes.append(f"created the missing directory {mount.source} for {spec.service}")
             if isinstance(mount, VolumeMount):
                 self._give_volume(self._volumes[mount.volume], order)
         before = set(self._trees.unmapped)
@@ -338,20 +336,9 @@ class LinuxHost:
 
     def _net(self) -> StackNetwork:
         if self._network is None:
-            from stackup.host.network import StackNetwork
-
             _, fds = self.link.call("socket", family=int(socket.AF_NETLINK), type=int(socket.SOCK_DGRAM), protocol=0)
-            self._network = StackNetwork(socket.socket(fileno=fds[0]))
-            self._network.observe()
-            self._network.loopback_up()
+            self._network = StackNetwork(socket.socket(fileno=fds[0]), adopted=bool(self.observed_networks()))
         return self._network
-
-    def _template(self) -> Templates:
-        if self._templates is None:
-            from stackup.host.network import Templates
-
-            self._templates = Templates()
-        return self._templates
 
     def _record_networks(self) -> None:
         launched = self._directory.read("launcher") or {}

@@ -39,14 +39,16 @@ DEFAULT_CAPABILITIES = sum(1 << number for number in _CAPABILITIES.values())
 class Facts:
     """What orders depend on besides the spec.
 
-    `hidden` are host directories that no container sees; `run_directories` the names of the host's /run directories;
-    `resolver` is the address of the stack's DNS on each network.
+    `hidden` are host directories that no container sees, and `state` is stackup's own; `writable` are the directories
+    that some container of the stack may write to; `run_directories` the names of the host's /run directories.
     """
 
     caller: Caller
     accounts: Accounts
     project: Project
     hidden: tuple[str, ...]
+    state: str
+    writable: tuple[str, ...]
     run_directories: tuple[str, ...]
     init: str | None
     cgroup2: bool
@@ -56,10 +58,12 @@ class Facts:
 class TreeRequest:
     """A host directory or file that becomes a mount of the container.
 
-    `owner` asks for an id map: on disk `owner`, inside the service's user. `volume` asks for the stack's own map.
+    `owned` asks for an id map: on disk its owner, inside the service's user. `volume` asks for the stack's own map.
+    `beneath` is the directory above it that containers write to (launcher/sources.py), "" for none.
     """
 
     source: str
+    beneath: str = ""
     owned: bool = False
     volume: bool = False
 
@@ -153,29 +157,49 @@ def _mounts(
 ) -> list[dict[str, Any]]:
     project, result = facts.project, []
 
-    def tree(request: TreeRequest, target: str, read_only: bool, protect: Sequence[str] = ()) -> dict[str, Any]:
+    def tree(request: TreeRequest, target: str, read_only: bool) -> dict[str, Any]:
         trees.append(request)
         return {
             "kind": "tree",
             "tree": len(trees) - 1,
             "target": target,
             "read_only": read_only,
-            "protect": list(protect),
+            "protect": [],
+            "hide": [],
         }
 
+    def bind(source: str, target: str, read_only: bool, owned: bool = True) -> dict[str, Any]:
+        """The same files are protected, whatever the way that leads a container to them."""
+        guarded = read_only or any(_is_below(source, path) for path in project.protected)
+        protect = [posixpath.relpath(path, source) for path in project.protected if _is_below(path, source)]
+        hide = [posixpath.relpath(facts.state, source)] if _is_below(facts.state, source) else []
+        if _is_below(source, facts.state):
+            hide = ["."]
+        request = TreeRequest(source, beneath=_writable_above(source, facts), owned=owned)
+        return tree(request, target, guarded) | {"protect": [] if guarded else protect, "hide": hide}
+
     if project.shared:
-        inside = [posixpath.relpath(path, project.directory) for path in project.protected]
-        result.append(tree(TreeRequest(project.directory, owned=True), project.directory, False, inside))
-    result.extend(tree(TreeRequest(path), path, True) for path in spec.show)
+        result.append(bind(project.directory, project.directory, False))
+    result.extend(bind(path, path, True, owned=False) for path in spec.show)
     for mount in sorted(spec.mounts, key=_depth):
         match mount:
             case Tmpfs(target, size, mode):
                 result.append({"kind": "tmpfs", "target": target, "mode": mode, "size": size})
             case Bind(source, target, read_only):
-                result.append(tree(TreeRequest(source, owned=True), target, read_only))
+                result.append(bind(source, target, read_only))
             case VolumeMount(volume, target, read_only):
                 result.append(tree(TreeRequest(volumes[volume], volume=True), target, read_only))
     return result
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _writable_above(source: str, facts: Facts) -> str:
+    """The highest directory above `source` that a container may write to, or ""."""
+    above = [directory for directory in facts.writable if directory != source and _is_below(source, directory)]
+    return min(above, key=len, default="")
 
 
 def _depth(mount: Mount) -> tuple[int, str]:

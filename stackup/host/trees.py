@@ -14,7 +14,8 @@ from typing import Any
 from stackup.errors import HostError
 from stackup.host.launcher import LauncherLink
 from stackup.host.orders import TreeRequest
-from stackup.host.users import Caller, owner_of
+from stackup.host.users import Caller
+from stackup.launcher import sources
 from stackup.launcher import syscalls as kernel
 
 
@@ -27,37 +28,54 @@ class TreeOpener:
         self.unmapped: set[str] = set()
         """Sources whose file system takes no id map: their files keep the host's owners inside."""
 
-    def open(self, requests: Sequence[TreeRequest], order: Mapping[str, Any]) -> tuple[list[str | None], list[int]]:
-        """For each request the path that the launcher shall open, or None and a descriptor of an open tree.
+    def make_missing(self, request: TreeRequest) -> bool:
+        """Make the source's directory where there is nothing; True if that was so.
+
+        Raises:
+            HostError: it cannot be made.
+        """
+        try:
+            os.close(sources.find(request.source, request.beneath))
+        except FileNotFoundError:
+            try:
+                sources.make_directory(request.source, request.beneath)
+            except OSError as error:
+                raise _refused("create", request, error) from error
+            return True
+        except OSError as error:
+            raise _refused("mount", request, error) from error
+        return False
+
+    def open(
+        self, requests: Sequence[TreeRequest], order: Mapping[str, Any]
+    ) -> tuple[list[tuple[str, str]], list[int]]:
+        """What the launcher shall open (see launcher/sources.py), or descriptors of open trees, one for each request.
 
         Raises:
             HostError: a source is missing or cannot be opened.
         """
-        if self._caller.one_id:
-            for request in requests:
-                if not os.path.lexists(request.source):
-                    raise HostError("mount", request.source, "it does not exist", errno=errno.ENOENT)
-            return [request.source for request in requests], []
         fds: list[int] = []
-        try:
-            for request in requests:
-                fds.append(self._open(request, order["uid"], order["gid"]))
-        except OSError as error:
-            for fd in fds:
-                os.close(fd)
-            subject = str(error.filename or "")
-            raise HostError("mount", subject, error.strerror or str(error), errno=error.errno) from error
-        return [None] * len(fds), fds
+        for request in requests:
+            try:
+                if self._caller.one_id:
+                    os.close(sources.find(request.source, request.beneath))
+                else:
+                    fds.append(self._open(request, order["uid"], order["gid"]))
+            except OSError as error:
+                for fd in fds:
+                    os.close(fd)
+                raise _refused("mount", request, error) from error
+        return [(request.source, request.beneath) for request in requests] if self._caller.one_id else [], fds
 
     def _open(self, request: TreeRequest, uid: int, gid: int) -> int:
-        tree = kernel.open_tree(request.source, recursive=True)
+        tree = sources.open_tree(request.source, request.beneath)
         if not (request.owned or request.volume):
             return tree
         if request.volume:
             maps = ("0 0 65536", "0 0 65536")
         else:
-            owner, group = owner_of(request.source)
-            maps = (f"{owner} {uid} 1", f"{group} {gid} 1")
+            status = os.fstat(tree)
+            maps = (f"{status.st_uid} {uid} 1", f"{status.st_gid} {gid} 1")
         try:
             self._map(tree, maps)
         except OSError as error:
@@ -88,3 +106,11 @@ class TreeOpener:
         for fd in self._namespaces.values():
             os.close(fd)
         self._namespaces.clear()
+
+
+def _refused(operation: str, request: TreeRequest, error: OSError) -> HostError:
+    if error.errno == errno.ELOOP and request.beneath:
+        reason = f"it is, or lies behind, a symbolic link below {request.beneath}, which containers can write to"
+        hint = "name the directory that is meant itself: a container could turn the link to anywhere"
+        return HostError(operation, request.source, reason, errno=error.errno, hint=hint)
+    return HostError(operation, request.source, error.strerror or str(error), errno=error.errno)

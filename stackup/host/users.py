@@ -6,7 +6,6 @@ mean the same as the container's own.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,9 +142,3 @@ class Accounts:
 
 def _with_line(text: str, line: str) -> str:
     return text + ("" if not text or text.endswith("\n") else "\n") + line
-
-
-def owner_of(path: str) -> tuple[int, int]:
-    """The uid and gid that own `path`."""
-    status = os.stat(path)
-    return status.st_uid, status.st_gid

@@ -90,6 +90,8 @@ def _become_launcher(
         # After a change of uid the kernel hides /proc/CHILD/uid_map from us unless we are dumpable.
         kernel.set_dumpable(True)
         os.setsid()
+        step = "leave the caller's keyring"
+        kernel.join_new_keyring()
         step = "prepare the stack's mounts"
         kernel.set_propagation("/", kernel.MS_REC | kernel.MS_SLAVE)
         _mount_proc()

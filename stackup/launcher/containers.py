@@ -46,6 +46,7 @@ class Container:
     report: socket.socket | None = None
     failure: dict[str, Any] | None = None
     start_wanted: bool = False
+    prepared: bool = False
 
     def view(self, *, full: bool) -> dict[str, Any]:
         """What is told about this container; `full` adds the record that its creator left with it."""
@@ -79,7 +80,7 @@ class Container:
         newborn.report.setblocking(False)
         self.pid, self.pidfd, self.report = newborn.pid, newborn.pidfd, newborn.report
         self.state, self.stop, self.failure, self.note = "creating", None, None, {}
-        self.host_pid, self.started_at, self.start_wanted = None, None, False
+        self.host_pid, self.started_at, self.start_wanted, self.prepared = None, None, False, False
 
     def release(self) -> None:
         """Let the process of a created container become the program, as soon as it is ready: its run begins now."""
@@ -110,7 +111,7 @@ class Container:
             if answer is None:
                 self.report.close()
                 self.report = None
-                if self.state == "starting" and self.failure is None and self._alive():
+                if self.state == "starting" and self.failure is None and self.prepared:
                     self.state, self.started_at, changed = "running", boottime(), True
                 break
             message = answer[0]
@@ -118,13 +119,11 @@ class Container:
                 self.state, self.host_pid, changed = "created", message["created"], True
                 if self.start_wanted:
                     self._tell_start()
+            elif "starting" in message:
+                self.prepared = True  # without it the end of the report is no exec but a death (SIGKILL, out of memory)
             elif "failed" in message:
                 self.failure = message
         return changed
-
-    def _alive(self) -> bool:
-        """False where the end of the report is not an exec but a death (SIGKILL, out of memory)."""
-        return os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def reap(self) -> None:
         """Collect the exit status of the process, and remember the run."""

@@ -10,13 +10,17 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from stackup.launcher import protocol, sandbox
 from stackup.launcher import syscalls as kernel
 
 NAMES = ("logs", "dns", "relay")
+_PAUSE = 0.5
+"""Seconds that the successor of a helper which died young waits: one that dies at once must not keep a CPU busy."""
 
 
 def load(library: list[str]) -> dict[str, Callable[..., None]]:
@@ -43,29 +47,40 @@ class Helper:
     pidfd: int = -1
     channel: socket.socket | None = None
     pid: int = -1
+    started_at: float = 0.0
 
     def start(self) -> None:
-        """Fork the helper and tell it everything that lasts."""
+        """Fork the helper and tell it everything that lasts.
+
+        Raises:
+            OSError: there is no room for one more process.
+        """
         mine, theirs = protocol.pair()
-        self.pid = os.fork()
+        now = time.monotonic()
+        pause = _PAUSE if now - self.started_at < _PAUSE else 0.0
+        self.pid, self.started_at = os.fork(), now
         if self.pid == 0:
-            _live(self, theirs)
+            _live(self, theirs, pause)
         theirs.close()
         self.pidfd = os.pidfd_open(self.pid)
         self.channel = mine
         for message, fds in self.lasting.values():
-            protocol.send(mine, message, fds)
+            self._tell(message, fds)
 
     def send(self, message: protocol.Message, fds: list[int], keep: str | None) -> None:
         """Pass a message on; with `keep` it lasts, and replaces what lasted under that key. Takes over `fds`."""
-        if self.channel is not None:
-            protocol.send(self.channel, message, fds)
+        self._tell(message, fds)
         if keep is None:
             for fd in fds:
                 os.close(fd)
             return
         self.forget(keep)
         self.lasting[keep] = (message, fds)
+
+    def _tell(self, message: protocol.Message, fds: list[int]) -> None:
+        if self.channel is not None:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has just died: its successor is told what lasts
+                protocol.send(self.channel, message, fds)
 
     def forget(self, key: str) -> None:
         """Let go of a lasting message."""
@@ -81,8 +96,9 @@ class Helper:
         self.pidfd, self.channel = -1, None
 
 
-def _live(helper: Helper, channel: socket.socket) -> None:
+def _live(helper: Helper, channel: socket.socket, pause: float) -> None:
     try:
+        time.sleep(pause)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         sandbox.keep_only([channel.fileno(), *helper.arguments])

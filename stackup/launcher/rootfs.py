@@ -165,8 +165,8 @@ class RootBuilder:
         os.fchmod(target, mode)
         os.close(target)
 
-    def mount_tree(self, tree: int, path: str, *, read_only: bool, protect: list[str]) -> None:
-        """Attach the detached mount `tree` at `path`; `protect` are paths relative to it that become read-only."""
+    def mount_tree(self, tree: int, path: str, *, read_only: bool, protect: list[str], hide: list[str]) -> None:
+        """Attach the detached mount `tree` at `path`. Relative to it, `protect` become read-only and `hide` empty."""
         attributes = _WRITABLE | (kernel.MOUNT_ATTR_RDONLY if read_only else 0)
         kernel.mount_setattr(tree, attributes, recursive=True)
         self._attach(tree, path)
@@ -181,6 +181,7 @@ class RootBuilder:
                     anchored.add(ancestor)
                     self._remount(f"{path}/{ancestor}", read_only=False)
             self._remount(f"{path}/{relative}", read_only=True)
+        self.hide([f"{path}/{relative}" for relative in hide])
 
     def _remount(self, path: str, *, read_only: bool) -> None:
         target = self._find(path)
@@ -348,7 +349,8 @@ def build(order: dict[str, Any], trees: list[int]) -> None:
             root.mount_tmpfs(mount["target"], mode=mount["mode"], size=mount["size"])
         else:
             tree = trees[mount["tree"]]
-            root.mount_tree(tree, mount["target"], read_only=mount["read_only"], protect=mount["protect"])
+            guards = {"protect": mount["protect"], "hide": mount["hide"]}
+            root.mount_tree(tree, mount["target"], read_only=mount["read_only"], **guards)
     root.write_files(order["files"])
     root.protect_kernel_files()
     root.enter()

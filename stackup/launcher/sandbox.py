@@ -16,7 +16,7 @@ import sys
 from fcntl import ioctl
 from typing import Any
 
-from stackup.launcher import protocol, rootfs
+from stackup.launcher import protocol, rootfs, rtnetlink
 from stackup.launcher import syscalls as kernel
 
 CANNOT_START, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
@@ -71,6 +71,7 @@ def run_container(order: dict[str, Any], report: socket.socket, fds: dict[str, l
         host_pid = os.readlink("self", dir_fd=fds["host_proc"][0])
         step = "set up the network"
         _configure_network(order["network"])
+        os.umask(0o022)  # the directories on the way to a mount are for every user of the container
         step = "build the root file system"
         rootfs.build(order, fds["trees"])
         step = "set the host name"
@@ -80,6 +81,7 @@ def run_container(order: dict[str, Any], report: socket.socket, fds: dict[str, l
             os._exit(CANNOT_START)  # the launcher removed this container before it was started
         step = "start the program"
         _replace_stdio(None, *fds["stdio"])
+        _give_streams(order, 1, 2)
         _exec(order, report)
     except BaseException as error:
         fail(report, step, error)
@@ -94,6 +96,7 @@ def run_command(order: dict[str, Any], report: socket.socket, stdio: list[int]) 
         if order["tty"]:
             step = "open a terminal"
             stdio = [_open_terminal(report)] * 3
+            _give_streams(order, stdio[0])
             step = "start the program"
         os.setsid()
         _replace_stdio(*stdio)
@@ -141,32 +144,7 @@ def _configure_network(messages: str) -> None:
     data = bytes.fromhex(messages)
     if data:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as netlink:
-            netlink_request(netlink, data)
-
-
-def netlink_request(netlink: socket.socket, data: bytes) -> None:
-    """Send rtnetlink messages, each with NLM_F_ACK, and wait for every answer (rtnetlink(7)).
-
-    Raises:
-        OSError: the first error that an answer carried; the messages after it were executed all the same.
-    """
-    netlink.send(data)
-    waiting, position = 0, 0
-    while position < len(data):
-        position += int.from_bytes(data[position : position + 4], sys.byteorder) + 3 & ~3
-        waiting += 1
-    first_error = 0
-    while waiting:
-        answer, position = netlink.recv(65536), 0
-        while position + 20 <= len(answer):
-            length = int.from_bytes(answer[position : position + 4], sys.byteorder)
-            if int.from_bytes(answer[position + 4 : position + 6], sys.byteorder) == 2:  # NLMSG_ERROR
-                code = int.from_bytes(answer[position + 16 : position + 20], sys.byteorder, signed=True)
-                first_error = first_error or -code
-                waiting -= 1
-            position += length + 3 & ~3
-    if first_error:
-        raise OSError(first_error, os.strerror(first_error), "rtnetlink")
+            rtnetlink.request(netlink, data)
 
 
 def _replace_stdio(stdin: int | None, stdout: int, stderr: int) -> None:
@@ -174,6 +152,13 @@ def _replace_stdio(stdin: int | None, stdout: int, stderr: int) -> None:
         stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     for target, fd in enumerate((stdin, stdout, stderr)):
         os.dup2(fd, target, inheritable=True)
+
+
+def _give_streams(order: dict[str, Any], *fds: int) -> None:
+    """Make the service's user the owner of its streams: opening /dev/stdout opens the pipe anew, as that user."""
+    if not order["one_id"]:
+        for fd in fds:
+            os.fchown(fd, order["uid"], -1)
 
 
 def _open_terminal(report: socket.socket) -> int:
@@ -216,7 +201,7 @@ def _exec(order: dict[str, Any], report: socket.socket, *, session: bool = True)
     kernel.close_range(4)
     try:
         os.execve(program, order["command"], environment)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         late = socket.socket(fileno=3)
         fail(late, "execute the program", _explain_exec(program, error))
 
@@ -266,7 +251,9 @@ def _find_program(name: str, path: str, cwd: str) -> str:
     raise StepFailed(NOT_FOUND, f"{name}: not found{where}", errno.ENOENT)
 
 
-def _explain_exec(program: str, error: OSError) -> StepFailed:
+def _explain_exec(program: str, error: OSError | ValueError) -> StepFailed:
+    if isinstance(error, ValueError):
+        return StepFailed(CANNOT_START, f"{program}: its arguments or environment: {error}")
     if error.errno == errno.ENOENT:
         return StepFailed(NOT_FOUND, f"{program} exists, but its interpreter or loader does not", error.errno)
     if error.errno == errno.ENOEXEC:

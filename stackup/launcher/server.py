@@ -6,18 +6,18 @@ is connected tells it what to do, and learns what happened. It never blocks on a
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from stackup.launcher import births, protocol, sandbox
-from stackup.launcher import syscalls as kernel
+from stackup.launcher import births, protocol, rtnetlink, sources
 from stackup.launcher.births import Newborn
 from stackup.launcher.containers import Container, boottime
 from stackup.launcher.helpers import Helper
@@ -33,7 +33,8 @@ class Refused(Exception):
 class Client:
     """A connection. `watching` clients are told of every change; `behind` ones missed some, and get a whole list.
 
-    The `starter` made this launcher and has not yet noted down that it exists: without it nobody would find it.
+    `unsent` is what the client must get and has no room for: answers and the ends of its commands. The `starter` made
+    this launcher and has not yet noted down that it exists: without it nobody would find it.
     """
 
     sock: socket.socket
@@ -41,6 +42,7 @@ class Client:
     behind: bool = False
     starter: bool = False
     commands: set[int] = field(default_factory=set)
+    unsent: deque[tuple[dict[str, Any], list[int]]] = field(default_factory=deque)
 
 
 @dataclass
@@ -123,7 +125,7 @@ class Server:
         self._watch(sock.fileno(), lambda: self._hear(client))
 
     def _hear(self, client: Client) -> None:
-        if client.behind:
+        if client.unsent or client.behind:
             self._catch_up(client)
         while True:
             try:
@@ -138,7 +140,9 @@ class Server:
             message, fds = received
             try:
                 self._answer(client, message, fds)
-            except (Refused, OSError, KeyError, TypeError, IndexError) as error:
+            except Exception as error:  # whatever is wrong with a request, the stack must not end of it
+                if not isinstance(error, Refused | OSError):
+                    sys.excepthook(type(error), error, error.__traceback__)
                 number = error.errno if isinstance(error, OSError) else None
                 text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
                 self._reply(client, message, {"error": text, "errno": number})
@@ -162,22 +166,36 @@ class Server:
             reply = reply | {"id": request["id"]}
         elif "error" in reply:
             reply = reply | {"request": request.get("op"), "name": request.get("name")}
-        self._send(client, reply, fds or [])
+        self._send(client, reply, fds or ())
 
-    def _send(self, client: Client, message: dict[str, Any], fds: list[int] | None = None) -> None:
-        try:
-            protocol.send(client.sock, message, fds or [])
-        except BlockingIOError:
-            client.behind = True
-            self._epoll.modify(client.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
-        except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
-                raise
+    def _send(self, client: Client, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Send now, or as soon as the client has room."""
+        client.unsent.append((message, [os.dup(fd) for fd in fds]))
+        if len(client.unsent) == 1:
+            self._flush(client)
+
+    def _flush(self, client: Client) -> None:
+        """Send what is unsent, as far as there is room."""
+        while client.unsent:
+            message, fds = client.unsent[0]
+            try:
+                protocol.send(client.sock, message, fds)
+            except BlockingIOError:
+                self._epoll.modify(client.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
+                return
+            except OSError:  # it is gone, or beyond help: `_hear` finds the end of the connection
+                with suppress(OSError):
+                    client.sock.shutdown(socket.SHUT_RDWR)
+            for fd in fds:
+                os.close(fd)
+            client.unsent.popleft()
 
     def _catch_up(self, client: Client) -> None:
-        client.behind = False
         self._epoll.modify(client.sock.fileno(), select.EPOLLIN)
-        self._send(client, {"resync": self._list()})
+        self._flush(client)
+        if client.behind and not client.unsent:
+            client.behind = False
+            self._send(client, {"resync": self._list()})
 
     def _drop(self, client: Client) -> None:
         if client.starter:
@@ -187,10 +205,16 @@ class Server:
         for pid in client.commands:
             self._kill_group(pid)
         client.sock.close()
+        for _, fds in client.unsent:
+            for fd in fds:
+                os.close(fd)
+        client.unsent.clear()
 
     def _changed(self, container: Container) -> None:
         for client in self._clients:
-            if client.watching and not client.behind:
+            if client.unsent:
+                client.behind = client.watching
+            elif client.watching and not client.behind:
                 self._send(client, {"container": container.view(full=False)})
 
     def _list(self) -> list[dict[str, Any]]:
@@ -243,14 +267,11 @@ class Server:
         container.release()
         return None
 
-    def _begin(self, container: Container, sources: list[str | None], fds: list[int]) -> None:
-        """Begin a run. `sources` are the paths of its mount trees, or None for one that is in `fds`, which are ours."""
-        given = iter(list(fds))
-        for path in sources:
-            if path is not None:
-                fds.append(kernel.open_tree(path, recursive=True))
-        opened = iter(fds[len(fds) - sum(path is not None for path in sources) :])
-        trees = [next(given if path is None else opened) for path in sources]
+    def _begin(self, container: Container, paths: list[list[str]], fds: list[int]) -> None:
+        """Begin a run. Its mount trees are in `fds`, or given by `paths`: for each what sources.open_tree takes."""
+        for path, beneath in paths:
+            fds.append(sources.open_tree(path, beneath))
+        trees = list(fds)
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
         err_read, err_write = os.pipe2(os.O_CLOEXEC)
         key, message = container.name, {"op": "add", "container": container.name, "run": container.run + 1}
@@ -264,9 +285,9 @@ class Server:
             os.close(out_write)
             os.close(err_write)
         assert container.report is not None
-        self._helpers["logs"].send(message, [out_read, err_read], keep=key)
         self._watch(container.report.fileno(), lambda: self._hear_container(container))
         self._watch(container.pidfd, lambda: self._reap(container))
+        self._tell_helper(self._helpers["logs"], message, [out_read, err_read], keep=key)
 
     def _connect(self, container: Container, links: list[dict[str, Any]]) -> None:
         """Make the container's veth pairs: templates of rtnetlink messages, patched with its pid and a fresh name."""
@@ -280,7 +301,7 @@ class Server:
             template[link["name_at"] : link["name_at"] + len(name)] = name
             data += template
         if data:
-            sandbox.netlink_request(self._rtnetlink, bytes(data))
+            rtnetlink.request(self._rtnetlink, bytes(data))
         self._go(container)
 
     def _go(self, container: Container) -> None:
@@ -356,11 +377,9 @@ class Server:
         helper = self._helpers[message["name"]]
         if message.get("forget"):
             helper.forget(message["forget"])
-        if helper.channel is None:
-            self._start_helper(helper)
         kept = list(fds)
         fds.clear()
-        helper.send(message["message"], kept, message.get("keep"))
+        self._tell_helper(helper, message["message"], kept, keep=message.get("keep"))
         return None
 
     def _on_socket(self, client: Client, message: dict[str, Any], fds: list[int]) -> Any:
@@ -457,6 +476,11 @@ class Server:
         except ProcessLookupError:
             os.kill(pid, signal.SIGKILL)  # not yet a leader, and not yet reaped: this pid is still its own
 
+    def _tell_helper(self, helper: Helper, message: dict[str, Any], fds: list[int], *, keep: str | None) -> None:
+        if helper.channel is None:
+            self._start_helper(helper)
+        helper.send(message, fds, keep)
+
     def _start_helper(self, helper: Helper) -> None:
         helper.start()
         self._watch(helper.pidfd, lambda: self._restart_helper(helper))
@@ -464,4 +488,7 @@ class Server:
     def _restart_helper(self, helper: Helper) -> None:
         self._unwatch(helper.pidfd)
         helper.bury()
-        self._start_helper(helper)
+        try:
+            self._start_helper(helper)
+        except OSError as error:  # no room for a process: the next container or message that needs it tries again
+            sys.stderr.write(f"stackup: cannot start helper {helper.name}: {error}\n")

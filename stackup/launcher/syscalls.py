@@ -21,6 +21,7 @@ _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
 _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
 _RT_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134, "ppc64le": 173, "s390x": 174}
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
 _MACHINE = platform.machine()
@@ -31,7 +32,7 @@ OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MOUNT_ATTR_IDMAP = 0x100000
-RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x02, 0x04, 0x08, 0x10
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 
 CLONE_PARENT = 0x8000
@@ -44,6 +45,7 @@ MS_REC, MS_PRIVATE, MS_SLAVE, MNT_DETACH = 0x4000, 1 << 18, 1 << 19, 2
 _PR_SET_DUMPABLE, _PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 15, 24, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
 def _check(result: int, subject: str) -> int:
@@ -167,9 +169,18 @@ def pivot_root(new_root: str, put_old: str) -> None:
 
 def open_in_root(root_fd: int, path: str, flags: int) -> int:
     """Open `path` as if `root_fd` were the root directory: links and `..` cannot lead out (openat2(2))."""
-    how = struct.pack("=3Q", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    return _openat2(root_fd, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def open_beneath(directory_fd: int, path: str, flags: int) -> int:
+    """Open `path` below a directory; ELOOP for any link on the way, EXDEV for `..` that leads out (openat2(2))."""
+    return _openat2(directory_fd, path, flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+
+
+def _openat2(directory_fd: int, path: str, flags: int, resolve: int) -> int:
+    how = struct.pack("=3Q", flags | os.O_CLOEXEC, 0, resolve)
     buffer = ctypes.create_string_buffer(how, len(how))
-    return _syscall(path, _OPENAT2, ctypes.c_int(root_fd), os.fsencode(path), buffer, ctypes.c_size_t(len(how)))
+    return _syscall(path, _OPENAT2, ctypes.c_int(directory_fd), os.fsencode(path), buffer, ctypes.c_size_t(len(how)))
 
 
 # --- signals and names -----------------------------------------------------------------------------------------------
@@ -186,6 +197,16 @@ def reset_signals() -> None:
             _syscall(
                 "rt_sigaction", _number(_RT_SIGACTION), ctypes.c_int(signal_number), default, None, ctypes.c_long(8)
             )
+
+
+def join_new_keyring() -> None:
+    """Leave the caller's session keyring for an empty one: exec would pass on his keys (keyrings(7))."""
+    try:
+        _syscall("keyctl", _number(_KEYCTL), ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None)
+    except OSError as error:
+        # A kernel without keyrings has no keys to pass on; a filter that forbids this call forbids them to containers.
+        if error.errno not in (errno_module.ENOSYS, errno_module.EPERM):
+            raise
 
 
 def set_name(name: str) -> None:

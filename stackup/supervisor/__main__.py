@@ -6,8 +6,10 @@ Order matters for speed: the lock and the launcher first, so that the launcher s
 from __future__ import annotations
 
 import os
+import resource
 import sys
 
+from stackup.errors import StackupError
 from stackup.statedir import StateDir
 
 _PATIENCE = 10.0
@@ -22,6 +24,8 @@ def main(arguments: list[str]) -> int:
     directory = StateDir().stack(name)
     lock = directory.acquire_lock(_PATIENCE)
     os.umask(0o077)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a thousand probes at once need three each
 
     from stackup.supervisor import lifetime
 
@@ -37,6 +41,10 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    try:
+        code = main(sys.argv[1:])
+    except StackupError as error:  # before it could serve: the command that started it shows what is written here
+        sys.stderr.write(f"{error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        code = error.exit_code
     sys.stderr.flush()
     os._exit(code)  # nothing is left to tidy up, and a client of `down` waits for this process to be gone

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from stackup.errors import StateError
 from stackup.host.linux import LinuxHost
 
 OUTPUT_LIMIT = 4096
@@ -72,23 +74,26 @@ class Commands:
         number = self._last
         order = self._host.command_order(container, request)
         end: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        self._host.link.call("exec", fds, name=container, command=number, order=order)
         self._waiting[number] = end
         if on_terminal is not None:
             self._terminals[number] = on_terminal
+        watchers: set[asyncio.Future[Any]] = {end}
+        if abandoned is not None:
+            watchers.add(asyncio.ensure_future(abandoned.wait()))
         try:
-            self._host.link.call("exec", fds, name=container, command=number, order=order)
-            watchers: set[asyncio.Future[Any]] = {end}
-            gone = asyncio.ensure_future(abandoned.wait()) if abandoned is not None else None
-            if gone is not None:
-                watchers.add(gone)
             done, _ = await asyncio.wait(watchers, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             timed_out = not done
             if end not in done:
                 self._host.link.send("kill_command", command=number)
             exit = await end
-            if gone is not None:
-                gone.cancel()
+        except asyncio.CancelledError:
+            with suppress(StateError):  # nobody waits for it any more; with the launcher it has ended already
+                self._host.link.send("kill_command", command=number)
+            raise
         finally:
+            for watcher in watchers - {end}:
+                watcher.cancel()
             self._waiting.pop(number, None)
             self._terminals.pop(number, None)
         return CommandResult(exit["code"], exit["signal"], exit["error"], timed_out=timed_out)

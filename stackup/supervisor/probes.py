@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stackup.clock import boottime
 from stackup.core import health
 from stackup.core.types import Container, Health, Healthcheck, Observed, State
 from stackup.errors import StackupError
-from stackup.launcher.containers import boottime
 from stackup.supervisor.commands import OUTPUT_LIMIT, CommandResult, Commands
+
+_CHUNK = 65536
 
 
 @dataclass
@@ -78,9 +80,11 @@ class Probes:
 
     async def _run(self, name: str, check: Healthcheck) -> CommandResult:
         """One probe. One that could not be started has failed; where the container is gone, `follow` ends the task."""
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        loop, output = asyncio.get_running_loop(), bytearray()
+        read, write = os.pipe2(os.O_CLOEXEC)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        os.set_blocking(write, True)
+        os.set_blocking(read, False)
+        loop.add_reader(read, _drain, read, output)
         try:
             running = self._commands.run(
                 name, {"command": list(check.test)}, [null, write, write], timeout=check.timeout
@@ -90,12 +94,13 @@ class Probes:
             os.close(write)
             write = -1
             result = await task
-            return CommandResult(
-                result.code, result.signal, result.error, _read_all(read).decode(errors="replace"), result.timed_out
-            )
+            _drain(read, output)
+            text = output[:OUTPUT_LIMIT].decode(errors="replace")
+            return CommandResult(result.code, result.signal, result.error, text, result.timed_out)
         except StackupError as error:
             return CommandResult(None, None, error.message)
         finally:
+            loop.remove_reader(read)
             for fd in (read, write, null):
                 if fd >= 0:
                     os.close(fd)
@@ -107,9 +112,13 @@ class Probes:
         self._probes.clear()
 
 
-def _read_all(fd: int) -> bytes:
-    """What the pipe holds: a probe that writes more than a pipe takes is cut there, as its output is anyway."""
+def _drain(fd: int, output: bytearray) -> None:
+    """Empty the pipe of a probe, which must not wait for us; only the beginning of its output is kept."""
     try:
-        return os.read(fd, OUTPUT_LIMIT)
+        data = os.read(fd, _CHUNK)
     except BlockingIOError:
-        return b""
+        return
+    if len(output) < OUTPUT_LIMIT:
+        output += data
+    if not data:
+        asyncio.get_running_loop().remove_reader(fd)

@@ -243,14 +243,24 @@ class Session:
                 await self._take_down(self._supervisor, connection, request)
             else:
                 lifetime.bury(self._directory, None)
-            if request.get("volumes") and previous is not None:
-                for volume in previous.volumes:
-                    if not volume.external:
-                        self._directory.state.volume(volume.name).remove()
+            if request.get("volumes"):
+                self._remove_volumes(previous, connection)
             connection.send({"result": {}})
             await connection.drained()
             connection.lasting = True
             self.ended.set()
+
+    def _remove_volumes(self, previous: Desired | None, connection: Connection) -> None:
+        """Remove the volumes of the last file, and those that an earlier `down` has left."""
+        state = self._directory.state
+        names = {volume.name for volume in previous.volumes if not volume.external} if previous else set()
+        names |= {
+            name for name in state.volumes() if (state.volume(name).read() or {}).get("stack") == self._directory.name
+        }
+        for name in sorted(names.intersection(state.volumes())):
+            state.volume(name).remove()
+            event = {"type": "action", "action": "remove volume", "object": name, "cause": "asked for with -v"}
+            connection.send({"event": event})
 
     async def _take_down(self, supervisor: Supervisor, connection: Connection, request: dict[str, Any]) -> None:
         unsubscribe = supervisor.subscribe(lambda event: connection.send({"event": event}))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from stackup.clock import boottime
 from stackup.core import names, ports
 from stackup.core.addresses import Addresses, assign, gateway
 from stackup.core.codec import to_plain
@@ -30,7 +31,6 @@ from stackup.core.reconcile import reconcile
 from stackup.core.types import Container, Desired, Observed, State
 from stackup.errors import HostError, StackupError, StateError
 from stackup.host.linux import LinuxHost
-from stackup.launcher.containers import boottime
 from stackup.statedir import StackDir
 from stackup.supervisor.commands import Commands
 from stackup.supervisor.failures import DependencyFailed
@@ -73,6 +73,7 @@ class Supervisor:
         self._tables: dict[str, Any] = {}
         self._holds: dict[str, str] = {}
         self._warned: set[str] = set()
+        self._log_is_broken = False
         host.link.on_backlog = self._wake.set
         asyncio.get_running_loop().add_reader(host.link.fileno(), self._wake.set)
 
@@ -82,9 +83,13 @@ class Supervisor:
         """Change what is wanted, durably, and set the loop going.
 
         Raises:
-            HostError: it cannot be recorded.
+            HostError: it cannot be recorded, and is more than to end the stack: that must be possible on a full disk.
         """
-        self.directory.write("desired", to_plain(desired))
+        try:
+            self.directory.write("desired", to_plain(desired))
+        except HostError:
+            if desired.containers:
+                raise
         self.desired = desired
         self.host.prepare(desired, subnets)
         self._refused.clear()
@@ -218,7 +223,18 @@ class Supervisor:
         for listener in list(self._listeners):
             listener(event)
         if self.directory.exists():
-            self.directory.append_event({"at": time.time(), **event})
+            self._log({"at": time.time(), **event})
+
+    def _log(self, event: dict[str, Any]) -> None:
+        """Append to the event log. A full disk costs events, never the supervision of what runs."""
+        try:
+            self.directory.append_event(event)
+            self._log_is_broken = False
+        except HostError as error:
+            if not self._log_is_broken:
+                self._log_is_broken = True
+                for listener in list(self._listeners):
+                    listener({"type": "note", "level": "warning", "text": f"events are not recorded: {error.message}"})
 
     def _publish_changes(self, before: Observed) -> None:
         for container in self.observed.containers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +31,7 @@ class Watching:
         self._paths: tuple[str, ...] = ()
         self._stopping = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: dict[str, asyncio.Lock] = {}
         self._unsubscribe: Callable[[], None] | None = supervisor.subscribe(lambda event: self._follow())
         self._follow()
 
@@ -83,9 +83,14 @@ class Watching:
 
     def _changed(self, paths: Sequence[str]) -> None:
         for reaction in react(self._supervisor.desired.containers, paths):
-            task = asyncio.ensure_future(self._react(reaction))
+            task = asyncio.ensure_future(self._react_in_turn(reaction))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _react_in_turn(self, reaction: Reaction) -> None:
+        """One reaction of a service after another: an earlier copy must not overtake a later one."""
+        async with self._turns.setdefault(reaction.service, asyncio.Lock()):
+            await self._react(reaction)
 
     async def _react(self, reaction: Reaction) -> None:
         began = time.monotonic()
@@ -96,8 +101,8 @@ class Watching:
                 names = ", ".join(os.path.basename(path) for path in reaction.files[:3])
                 more = f" and {len(reaction.files) - 3} more" if len(reaction.files) > 3 else ""
                 self._restart(self._supervisor, [reaction.service], f"{names}{more} changed")
-        except StackupError as error:
-            self._say(f"watch: {reaction.service}: {error.message}")
+        except (StackupError, OSError) as error:
+            self._say(f"watch: {reaction.service}: {error}")
             return
         done = "sync and restart" if reaction.copies and reaction.restart else "restart" if reaction.restart else "sync"
         self._supervisor.notify(
@@ -112,6 +117,8 @@ class Watching:
 
     async def _sync(self, reaction: Reaction) -> None:
         """Copy changed files into every running container of the service, by tar and rm inside of it."""
+        from stackup.supervisor.archive import pack
+
         present = [copy for copy in reaction.copies if os.path.lexists(copy.source)]
         gone = [copy.target for copy in reaction.copies if not os.path.lexists(copy.source)]
         for container in self._supervisor.host.observe().containers:
@@ -120,7 +127,7 @@ class Watching:
             present_here = [copy for copy in present if not _is_shared(container.spec, copy)]
             if present_here:
                 command = ["tar", "-x", "-o", "-m", "-f", "-", "-C", "/"]
-                await self._run(container.name, command, _archive(present_here))
+                await self._run(container.name, command, pack(present_here))
             if gone:
                 await self._run(container.name, ["rm", "-rf", "--", *gone], None)
 
@@ -142,13 +149,3 @@ class Watching:
 def _is_shared(spec: ContainerSpec, copy: Copy) -> bool:
     """Whether source and target are one file already: the project directory is bound at its own path."""
     return os.path.realpath(copy.source) == copy.target
-
-
-def _archive(copies: Sequence[Copy]) -> int:
-    """A memfd with a tar archive of the files, at their targets."""
-    memory = os.memfd_create("stackup-sync")
-    with open(memory, "wb", closefd=False) as file, tarfile.open(fileobj=file, mode="w") as archive:
-        for copy in copies:
-            archive.add(copy.source, copy.target.lstrip("/"))
-    os.lseek(memory, 0, os.SEEK_SET)
-    return memory
