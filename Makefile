@@ -14,6 +14,7 @@ install: $(VENV)/.installed  ## install stackup into .venv
 $(VENV)/.installed: pyproject.toml
 	@sh tests/setup/python.sh $(PYTHON) $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/python -m compileall -q stackup
 	@touch $@
 
 dev: $(VENV)/.dev  ## install what the tests and checks need as well

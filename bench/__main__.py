@@ -15,30 +15,13 @@ from pathlib import Path
 from bench import footprint, limit, reactions
 from bench.harness import BenchError, Figure, Load
 from bench.peers import Sandbox, peers
-from bench.report import LIMIT, OURS, Results, Row, render
+from bench.report import LIMIT, OURS, Results, Row, number, render, times
 from bench.subject import DOWN, UP, Subject, make_directory, sleepers, stackup
 
 _MANY = 100
 _FEW_RUNS = 3
-_BUDGET = 120.0
-"""Seconds that one round of one peer may take; what would take longer is left out, and said."""
-
-_REMARKS = (
-    "A stack is a generated file with N services of `sleep 1000000` on one network; stackup runs them on the host's "
-    "root, the peers in an image that holds a static busybox.",
-    "*Cold*: nothing of the stack runs, neither supervisor nor launcher; files are in the page cache. The daemon of "
-    "docker compose runs all the time and is not counted in its starts.",
-    "A time is that of the whole command, from spawn to exit, its output going to a file.",
-    "The subjects take turns in each round, each after a quiet moment or 20 seconds of waiting for one.",
-    "The C limit (bench/limit.c) clones all namespaces, writes the id maps, binds the root read-only, mounts /proc and "
-    "tmpfs, enters it and executes `sleep`: no cgroups, no veth pairs, no names, no logs, no restarts.",
-    "The peers run in namespaces of their own, on the same file system. Their `down` gets `-t 0`: `sleep` as PID 1 does "
-    "not react to SIGTERM, and they would wait ten seconds for it. stackup sees that by itself.",
-    "A crash is SIGKILL from outside after ten seconds of life, when a restart is immediate. Processes tell of their "
-    "start through a FIFO, by a shell whose own start is in the figure and is given apart.",
-    "A save is one write to a watched file. The old process has no handler for SIGTERM and is ended at once: nothing of "
-    "the figure is the process's own stop time.",
-)
+_SLOW, _BUDGET = 30.0, 300.0
+"""Seconds: a peer whose round takes longer than the first gets one round only, longer than the second none."""
 
 
 def _machine() -> dict[str, str]:
@@ -53,9 +36,9 @@ def _machine() -> dict[str, str]:
     kilobytes = int(Path("/proc/meminfo").read_text().split()[1])
     return {
         "date": datetime.date.today().isoformat(),
-        "processors": f"{os.cpu_count()} × {cpu}",
+        "processors": f"{os.cpu_count()} x {cpu}",
         "memory": f"{kilobytes / 1024 / 1024:.0f} GiB",
-        "kernel": ".".join(platform.release().split("-")[0].split(".")),
+        "kernel": platform.release().partition("-")[0],
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
         "Python": platform.python_version(),
         "user": "root" if os.geteuid() == 0 else "unprivileged",
@@ -72,7 +55,7 @@ class Bench:
 
     def __init__(self, work: Path, runs: int) -> None:
         self.work, self.runs, self.load = work, runs, Load()
-        self.results = Results(_machine(), load=self.load.seen, remarks=list(_REMARKS))
+        self.results = Results(_machine(), load=self.load.seen)
         self.ours = stackup(work)
         self.results.versions[OURS] = self.ours.version
         self.program: Path | None = None
@@ -104,19 +87,18 @@ class Bench:
         before = 1
         for count in counts:
             runs = self.runs if count < _MANY else min(self.runs, _FEW_RUNS)
-            chosen = []
-            for subject in subjects:
-                foreseen = costs[subject.name] * count / before
-                if subject is not self.ours and foreseen > _BUDGET:
-                    self.results.remarks.append(
-                        f"{subject.name} with {count} services was left out: about {foreseen:.0f} s for a round."
-                    )
-                else:
-                    chosen.append(subject)
-            for number in range(1, runs + 1):
-                _say(f"{count} services, round {number} of {runs}")
-                for subject in chosen:
-                    costs[subject.name] = self._round(subject, count)
+            rounds = {OURS: runs}
+            for peer, _ in self.peers:
+                foreseen = costs[peer.name] * count / before
+                rounds[peer.name] = 0 if foreseen > _BUDGET else 1 if foreseen > _SLOW else runs
+                if foreseen > _BUDGET:
+                    text = f"{peer.name} with {count} services was left out: a round would take {foreseen:.0f} s."
+                    self.results.remarks.append(text)
+            for turn in range(runs):
+                _say(f"{count} services, round {turn + 1} of {runs}")
+                for subject in subjects:
+                    if turn < rounds[subject.name]:
+                        costs[subject.name] = self._round(subject, count)
                 self._limit(count)
             before = count
 
@@ -161,7 +143,7 @@ class Bench:
             except BenchError as error:
                 self.results.remarks.append(f"{subject.name}, SIGKILL to the next process: {error}.")
             else:
-                ratio = f"{theirs.median / ours.median:.1f}× stackup"
+                ratio = f"{times(theirs.median, ours.median)} stackup"
                 add(f"{subject.name}: SIGKILL to the next process", theirs, None, ratio)
         _say("save to exec")
         to_death, to_start = reactions.save_to_exec(self.ours, runs)
@@ -181,7 +163,7 @@ class Bench:
             many = footprint.overhead(subject, pids, count, runs)
             each = (many.median - one.median) / (count - 1)
             rows.append(Row(f"{subject.name}: all but the containers, stack of 1", "MB", one))
-            note = f"{number_of(each)} MB for each further service"
+            note = f"{number(each)} MB for each further service"
             rows.append(Row(f"{subject.name}: all but the containers, stack of {count}", "MB", many, None, note))
 
     def idle(self, seconds: float) -> None:
@@ -193,10 +175,6 @@ class Bench:
                 if process == "everything" or probes:
                     goal = 1.0 if probes and process == "everything" else None
                     self.results.idle.append(Row(f"{process}, {kind}", "%", figure, goal))
-
-
-def number_of(value: float) -> str:
-    return f"{value:.2f}"
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What every measurement needs: samples and their figures, timed commands, processes as /proc shows them, quiet moments.
+"""What every measurement needs: samples, timed commands, processes as /proc shows them, quiet moments.
 
 It knows nothing of any subject.
 """

@@ -21,19 +21,15 @@ IMAGE = "localhost/stackup-bench:latest"
 _PATHS = ("/etc/cni/net.d", "/var/lib/cni", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker")
 _GROUPS = ("docker", "libpod_parent", "machine.slice")
 
-_PODMAN_DEFAULT = ("as configured", "")
-_PODMAN_LIMITED = (
-    "runc, cgroupfs, nofile 1024",
-    """
+_PODMAN_LIMITED = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-""",
-)
-
+"""
+"""For machines on which podman's defaults do not work: no systemd, cgroups in hybrid mode, no CAP_SYS_RESOURCE."""
 
 _INIT = """
 import signal, sys
@@ -183,21 +179,18 @@ def _podman(sandbox: Sandbox, work: Path) -> Subject:
         raise BenchError("not installed (apt-get install podman podman-compose)")
     tools = Path(compose).resolve()
     released = version([str(tools), "--version"], after="compose")
-    image = str(_image(work))
-    for description, settings in (_PODMAN_DEFAULT, _PODMAN_LIMITED):
-        if settings:
-            (work / "containers.conf").write_text(settings)
-            sandbox.environment["CONTAINERS_CONF"] = str(work / "containers.conf")
-        try:
-            sandbox.call("podman", "import", image, IMAGE)
-            sandbox.call("podman", "run", "--rm", IMAGE, "sleep", "0")
-            break
-        except BenchError:
-            if settings:
-                raise
+    sandbox.call("podman", "import", str(_image(work)), IMAGE)
+    settings = "as configured"
+    try:
+        sandbox.call("podman", "run", "--rm", IMAGE, "sleep", "0")
+    except BenchError:
+        settings = "runc, cgroupfs, nofile 1024"
+        (work / "containers.conf").write_text(_PODMAN_LIMITED)
+        sandbox.environment["CONTAINERS_CONF"] = str(work / "containers.conf")
+        sandbox.call("podman", "run", "--rm", IMAGE, "sleep", "0")
     directory = make_directory(work / "stackup-bench")
     verbs = _verbs(sandbox, [str(tools), "-f", str(directory / "compose.yaml")])
-    name = f"{released}, podman {engine} ({description})"
+    name = f"{released}, podman {engine} ({settings})"
     return Subject("podman-compose", name, directory, verbs, sandbox.environment, IMAGE)
 
 

@@ -23,6 +23,23 @@ _GOALS: Mapping[tuple[str, int], float] = {
 _TARGETS: Mapping[tuple[str, int], float] = {(UP, 30): 0.6, (AGAIN, 30): 0.15, (DOWN, 30): 0.3}
 """Seconds that this version has to reach."""
 
+_METHOD = """
+- A stack is a generated file with N services of `sleep 1000000` on one network. stackup runs them on the host's root,
+  the peers in an image that holds a static busybox.
+- *Cold*: nothing of the stack runs, neither supervisor nor launcher; files are in the page cache. The daemon of docker
+  compose runs all the time and is not counted in its starts.
+- A time is that of the whole command, from spawn to exit, its output going to a file.
+- The subjects take turns in each round, each after a quiet moment or 20 seconds of waiting for one.
+- The C limit (bench/limit.c) clones all namespaces, writes the id maps, binds the root read-only, mounts /proc and
+  tmpfs, enters it and executes `sleep`: no cgroups, no veth pairs, no names, no logs, no restarts.
+- The peers run in namespaces of their own, on the same file system. Their `down` gets `-t 0`: `sleep` as PID 1 does
+  not react to SIGTERM, and they would wait ten seconds for it. stackup sees that by itself.
+- A crash is SIGKILL from outside after ten seconds of life, when a restart of stackup is immediate. Processes tell of
+  their start through a FIFO, by a shell whose own start is in the figure and is given apart.
+- A save is one write to a watched file. The old process has no handler for SIGTERM and is ended at once: nothing of
+  the figure is the process's own stop time.
+""".strip()
+
 
 @dataclass
 class Row:
@@ -57,11 +74,12 @@ def number(value: float) -> str:
 
 def _spread(figure: Figure, scale: float = 1.0) -> str:
     middle, low, high = (number(value * scale) for value in (figure.median, figure.low, figure.high))
-    return middle if len(figure.samples) == 1 else f"{middle} ({low}–{high})"
+    return middle if len(figure.samples) == 1 else f"{middle} ({low}-{high})"
 
 
-def _ratio(value: float, base: float) -> str:
-    return f"{number(value / base)}×"
+def times(value: float, base: float) -> str:
+    """A ratio, as text."""
+    return f"{number(value / base)}x"
 
 
 def _met(figure: Figure, goal: float | None) -> str:
@@ -86,10 +104,10 @@ def _timings(results: Results) -> list[str]:
         target, goal = _TARGETS.get((verb, count)), _GOALS.get((verb, count))
         row = [str(count), verb, _goal(target), _goal(goal), f"**{_spread(ours, 1000)}**"]
         row.append(" / ".join(filter(None, (_met(ours, target), _met(ours, goal)))))
-        row += [_spread(limit, 1000), _ratio(ours.median, limit.median)] if limit else ["", ""]
+        row += [_spread(limit, 1000), times(ours.median, limit.median)] if limit else ["", ""]
         for name in peers:
             other = figures.get(name)
-            row.append(f"{_spread(other, 1000)}, {_ratio(other.median, ours.median)}" if other else "")
+            row.append(f"{_spread(other, 1000)}, {times(other.median, ours.median)}" if other else "")
         rows.append(row)
     return _table(head, rows)
 
@@ -142,7 +160,7 @@ def render(results: Results) -> str:
         lines.append(f"| other work on the machine before each run | {_spread(busiest)} % of all processors |")
     lines += ["", "## Starting and stopping", ""]
     lines += ["Milliseconds. *Target* is what this version has to reach, *goal* what the design asks for in the end. A"]
-    lines += ["peer's ratio is to stackup: 10× took ten times as long.", "", *_timings(results), "", *_further(results)]
+    lines += ["peer's ratio is to stackup: 10x took ten times as long.", "", *_timings(results), "", *_further(results)]
     if results.reactions:
         lines += ["## Reactions", "", *_rows(results.reactions)]
     if results.memory:
@@ -155,5 +173,5 @@ def render(results: Results) -> str:
         ]
     if results.idle:
         lines += ["## Processor time of 20 idle services", "", "Percent of one processor.", "", *_rows(results.idle)]
-    lines += ["## How it was measured", "", *(f"- {remark}" for remark in results.remarks), ""]
+    lines += ["## How it was measured", "", _METHOD, *(f"- {remark}" for remark in results.remarks), ""]
     return "\n".join(lines)

@@ -123,8 +123,11 @@ class Cursor:
                 for _, fd in segments:
                     os.close(fd)
 
-    def tail(self, lines: int, run: int | None = None) -> list[Record]:
-        """The last lines that are there now (all runs, or one). The cursor moves behind them. Raises HostError."""
+    def tail(self, lines: int, run: int | None = None, *, ends: bool = False) -> list[Record]:
+        """The last lines that are there now (all runs, or one). The cursor moves behind them. Raises HostError.
+
+        With `ends`, the `end` records count as lines and are among them.
+        """
         container = os.path.basename(self._path)[: -len(".log")]
         with host_errors("read", self._path):
             segments = self._open(None)
@@ -140,10 +143,10 @@ class Cursor:
                         data = os.pread(fd, end - begin, begin) + data
                         end, block = begin, block * 2
                         if data.count(b"\n") > lines:
-                            records = _lines(container, data[data.find(b"\n") + 1 :] if begin else data, run)
+                            records = _lines(container, data[data.find(b"\n") + 1 :] if begin else data, run, ends)
                             if len(records) > lines:
                                 return records[len(records) - lines :]
-                records = _lines(container, data, run)
+                records = _lines(container, data, run, ends)
                 return records[max(0, len(records) - lines) :]
             finally:
                 for _, fd in segments:
@@ -191,9 +194,9 @@ def _end(fd: int) -> int:
         block *= 4
 
 
-def _lines(container: str, data: bytes, run: int | None) -> list[Record]:
+def _lines(container: str, data: bytes, run: int | None, ends: bool) -> list[Record]:
     records = Parser(container).feed(data)
-    return [record for record in records if record.stream != END and (run is None or record.run == run)]
+    return [record for record in records if (ends or record.stream != END) and (run is None or record.run == run)]
 
 
 def containers(directory: str) -> list[str]:
@@ -213,9 +216,9 @@ def read(directory: str, container: str, run: int | None = None) -> Iterator[Rec
             yield record
 
 
-def tail(directory: str, container: str, lines: int, run: int | None = None) -> list[Record]:
-    """The last lines of a container, without `end` records. Raises HostError."""
-    return Cursor(directory, container).tail(lines, run)
+def tail(directory: str, container: str, lines: int, run: int | None = None, *, ends: bool = False) -> list[Record]:
+    """The last lines of a container, with `ends` also its `end` records. Raises HostError."""
+    return Cursor(directory, container).tail(lines, run, ends=ends)
 
 
 def merged(directory: str, names: Collection[str], lines: int | None = None) -> Iterator[Record]:

@@ -67,14 +67,14 @@ _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}", re.ASCII)
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,199}", re.ASCII)
 
 
-def default_base() -> str:
+def default_base(environment: Mapping[str, str] = os.environ) -> str:
     """$STACKUP_STATE; /var/lib/stackup for root; else below $XDG_STATE_HOME (XDG base directory specification)."""
-    chosen = os.environ.get("STACKUP_STATE")
+    chosen = environment.get("STACKUP_STATE")
     if chosen:
         return os.path.abspath(chosen)
     if os.geteuid() == 0:
         return "/var/lib/stackup"
-    home = os.environ.get("XDG_STATE_HOME", "")
+    home = environment.get("XDG_STATE_HOME", "")
     if not home.startswith("/"):  # the specification: a relative path is invalid and to be ignored
         home = os.path.expanduser("~/.local/state")
     if not home.startswith("/"):

@@ -137,10 +137,13 @@ class TestStack:
 
     def leftovers(self) -> list[str]:
         """Everything of this stack that is still there: processes, cgroups, mounts, state."""
-        found = [f"process {pid}" for pid in processes_matching(rf"(stackup\.supervisor|stackup/launcher \d+) {self.name}( |$)")]
+        found = [
+            f"process {pid}"
+            for pid in processes_matching(rf"(stackup\.supervisor|stackup/launcher \d+) {self.name}( |$)")
+        ]
         found += [f"process {pid} (container)" for pid in processes_matching(rf"sleep {re.escape(self.mark)}")]
         for root in Path("/sys/fs/cgroup").glob("*/stackup"):
-            found += [f"cgroup {path}" for path in root.glob(self.name)]
+            found += [f"cgroup {path}" for path in root.glob(f"{self.name}*")]
         found += [f"mount {line}" for line in Path("/proc/mounts").read_text().splitlines() if self.name in line]
         stacks = self.state / "stacks"
         found += [f"state {path}" for path in (stacks.iterdir() if stacks.exists() else ())]

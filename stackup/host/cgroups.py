@@ -1,6 +1,7 @@
 """Control groups of a stack: where they are, the default limits, and their removal. Both hierarchies (cgroups(7)).
 
-A stack's groups lie below `stackup/STACK/CONTAINER` in every hierarchy that is used. What this machine cannot give is
+A stack's groups lie below `stackup/STACK/CONTAINER` in every hierarchy that is used; STACK carries a mark where the
+state directory is not the default one, since two of them may have stacks of one name. What this machine cannot give is
 said by `doctor`; only limits that a file asks for are errors.
 """
 
@@ -9,11 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import time
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from stackup.errors import HostError
+from stackup.statedir import StackDir, default_base
 
 DEFAULT_PIDS = 2048
 _ROOT = Path("/sys/fs/cgroup")
@@ -48,8 +51,10 @@ def _delegated(root: Path) -> list[Path]:
 class StackGroups:
     """The groups of one stack."""
 
-    def __init__(self, stack: str, layout: Layout) -> None:
-        self._tops = tuple(root / "stackup" / stack for root in layout.roots)
+    def __init__(self, directory: StackDir, layout: Layout) -> None:
+        base = directory.state.path
+        mark = "" if base == default_base({}) else f".{zlib.crc32(base.encode()):08x}"
+        self._tops = tuple(root / "stackup" / f"{directory.name}{mark}" for root in layout.roots)
         self._version = layout.version
 
     def create(self, container: str) -> list[int]:

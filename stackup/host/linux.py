@@ -47,7 +47,7 @@ class LinuxHost:
     def __init__(self, directory: StackDir, caller: Caller, link: LauncherLink) -> None:
         self._directory, self._caller, self.link = directory, caller, link
         layout = find_layout()
-        self._cgroups = StackGroups(directory.name, layout)
+        self._cgroups = StackGroups(directory, layout)
         self._cgroup2 = layout.version == 2
         self._trees = TreeOpener(caller, link)
         self._views: dict[str, dict[str, Any]] = {}

@@ -184,7 +184,7 @@ class RootBuilder:
         self.hide([f"{path}/{relative}" for relative in hide])
 
     def _remount(self, path: str, *, read_only: bool) -> None:
-        target = self._find(path)
+        target = self._find(path, os.O_NOFOLLOW)  # a link is protected itself: what it points to has a path of its own
         if target is None:
             return
         if read_only:
@@ -207,10 +207,10 @@ class RootBuilder:
 
     # --- attaching ----------------------------------------------------------------------------------------------------
 
-    def _find(self, path: str) -> int | None:
+    def _find(self, path: str, flags: int = 0) -> int | None:
         """An O_PATH descriptor of `path` in the new root; None where it does not exist or cannot be reached."""
         try:
-            return kernel.open_in_root(self._root, path, os.O_PATH)
+            return kernel.open_in_root(self._root, path, os.O_PATH | flags)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
                 return None

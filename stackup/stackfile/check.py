@@ -8,6 +8,7 @@ from __future__ import annotations
 import graphlib
 from collections.abc import Iterable
 
+from stackup import __version__
 from stackup.stackfile.models import Healthcheck, Port, Service, StackFile
 from stackup.stackfile.nodes import Mapping, Path, Report, find, written
 from stackup.stackfile.validate import suggest
@@ -63,10 +64,17 @@ class Checker:
 
     def _command(self, service: Service, path: Path) -> None:
         _, node = find(self.document, path)
-        if not service.argv and isinstance(node, Mapping) and _WITHOUT_COMMAND.isdisjoint(node.entries):
+        if not service.argv and isinstance(node, Mapping) and not self._is_faulty(path, _WITHOUT_COMMAND):
             self._problem(path, "has no command", "give it one: the host's root filesystem brings none", at_key=True)
         elif service.argv and not service.argv[0]:
             self._problem((*path, "entrypoint" if service.entrypoint else "command"), "the program's name is empty")
+
+    def _is_faulty(self, path: Path, keys: frozenset[str]) -> bool:
+        """Whether something below has been reported already, or one of `keys` is there: then absence is no news."""
+        _, node = find(self.document, path)
+        here = ".".join(str(step) for step in path)
+        reported = any(problem.path.startswith(here + ".") for problem in self.report.problems)
+        return reported or (isinstance(node, Mapping) and not keys.isdisjoint(node.entries))
 
     def _dependencies(self, name: str, service: Service, path: Path) -> None:
         for other, dependency in service.depends_on.items():
@@ -75,7 +83,11 @@ class Checker:
             if target is None:
                 suggestion = suggest(other, self.stack.services)
                 self._problem(here, f"depends on unknown service {other!r}", suggestion, at_key=True)
-            elif dependency.condition == "service_healthy" and not target.is_checked:
+            elif (
+                dependency.condition == "service_healthy"
+                and not target.is_checked
+                and not self._is_faulty(("services", other), frozenset())
+            ):
                 reason = f"waits for {other!r} to be healthy, but {other!r} has no healthcheck"
                 self._problem(
                     here, reason, f"add services.{other}.healthcheck, or wait for service_started", at_key=True
@@ -151,6 +163,10 @@ class Checker:
         taken: dict[tuple[int, str], list[tuple[str, Port]]] = {}
         for name in names:
             for index, port in enumerate(self.stack.services[name].ports):
+                if port.protocol == "udp":
+                    reason = f"publishing udp ports is not built yet in stackup {__version__}"
+                    advice = "within the stack's networks udp works without publishing: remove this port"
+                    self._problem(("services", name, "ports", index), reason, advice)
                 if not port.published:
                     continue
                 holders = taken.setdefault((port.published, port.protocol), [])

@@ -63,11 +63,25 @@ def resolve_project(stack: Stack, selected: Sequence[str]) -> types.Project:
 
 
 def _protected(directory: str, candidates: Sequence[str]) -> tuple[str, ...]:
-    """The existing ones below the directory, free of symlinks: a mount over a symlink lands on what it points to."""
+    """The existing ones below the directory, and every symlink that leads to one: who changes it changes the file."""
     below = os.path.join(directory, "")
-    paths = sorted({os.path.realpath(path) for path in candidates if os.path.exists(path)})
+    paths = sorted(
+        {step for path in candidates if os.path.exists(path) for step in (*_way_to(path), os.path.realpath(path))}
+    )
     inside = [path for path in paths if path.startswith(below)]
     return tuple(path for path in inside if not any(path.startswith(other + "/") for other in inside))
+
+
+def _way_to(path: str) -> list[str]:
+    """Where `path` really is, and before it the symlinks passed on the way, each by its own real place."""
+    parent, name = os.path.split(os.path.abspath(path))
+    if not name:
+        return []
+    *links, real_parent = _way_to(parent) or ["/"]
+    here = os.path.join(real_parent, name)
+    if not os.path.islink(here):
+        return [*links, here]
+    return [*links, here, *_way_to(os.path.join(real_parent, os.readlink(here)))]
 
 
 def _too_wide(directory: str, home: str | None) -> str | None:

@@ -34,17 +34,42 @@ _EMPTY_FORMS = {"list_type": "a list", "dict_type": "a mapping", "model_type": "
 _FORMS = {**_EMPTY_FORMS, "model_attributes_type": "a mapping", "bool_type": "true or false", "int_type": "an integer"}
 
 
+_ROUNDS = 4
+"""Times that faulty parts are cut out: what is left of a list item may miss a key, and its list one item."""
+
+
 def validate(document: Mapping, report: Report) -> StackFile | None:
-    """The document as models; None where it has faults, all of which are then in the report."""
-    before = len(report.problems)
+    """The document as models, without its faulty parts, which are in the report; None where too little is left."""
     data = _screen(document, (), STACK, report)
-    try:
-        stack = StackFile.model_validate(data)
-    except ValidationError as error:
-        for details in error.errors(include_url=False):
-            _report(details, document, report)
-        return None
-    return stack if len(report.problems) == before else None
+    for attempt in range(_ROUNDS):
+        try:
+            return StackFile.model_validate(data)
+        except ValidationError as error:
+            for details in error.errors(include_url=False):
+                if attempt == 0:  # later ones only follow from what was cut out
+                    _report(details, document, report)
+                if not _cut(data, details):
+                    return None
+    return None
+
+
+def _cut(data: Any, details: ErrorDetails) -> bool:
+    """Remove the innermost key that holds a faulty value. False where that is a whole service, network or volume."""
+    path = [step for step in details["loc"] if step != "[key]"]
+    if details["type"] == "missing":
+        path.pop()
+    holders = []
+    for depth, step in enumerate(path):
+        if isinstance(data, dict) and step in data:
+            holders.append((depth, data, step))
+        elif not (isinstance(data, list) and isinstance(step, int) and step < len(data)):
+            break
+        data = data[step]
+    if not holders or holders[-1][0] < 2:
+        return False
+    _, holder, key = holders[-1]
+    del holder[key]
+    return True
 
 
 def suggest(word: str, known: Iterable[str]) -> str | None:

@@ -52,7 +52,7 @@ async def describe(
 async def _last_lines(directory: StackDir, container: str, *, ended: bool) -> list[str]:
     deadline = asyncio.get_running_loop().time() + _PATIENCE
     while True:
-        records = logreader.tail(directory.logs, container, _LINES + 1)
+        records = logreader.tail(directory.logs, container, _LINES + 1, ends=True)
         complete = not ended or any(record.stream == logreader.END for record in records[-1:])
         if complete or asyncio.get_running_loop().time() > deadline:
             return [logreader.sanitize(record.text) for record in records if record.stream != logreader.END][-_LINES:]

@@ -97,7 +97,7 @@ def _forget_predecessor(directory: StackDir) -> None:
                 select.select([pidfd], [], [], 10)
         finally:
             os.close(pidfd)
-    StackGroups(directory.name, find_layout()).remove_all()
+    StackGroups(directory, find_layout()).remove_all()
     for name in ("launcher", "stack"):
         with suppress(FileNotFoundError):
             os.unlink(directory.record_file(name))
@@ -114,5 +114,5 @@ def bury(directory: StackDir, host: LinuxHost | None) -> None:
     if host is not None:
         host.clean_up()
     else:
-        StackGroups(directory.name, find_layout()).remove_all()
+        StackGroups(directory, find_layout()).remove_all()
     directory.remove()

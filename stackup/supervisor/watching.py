@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from stackup.core.progress import Begun
 from stackup.core.types import ContainerSpec, State
 from stackup.core.watch import Copy, Reaction, react, watched_paths
 from stackup.errors import StackupError
@@ -101,6 +102,7 @@ class Watching:
                 names = ", ".join(os.path.basename(path) for path in reaction.files[:3])
                 more = f" and {len(reaction.files) - 3} more" if len(reaction.files) > 3 else ""
                 self._restart(self._supervisor, [reaction.service], f"{names}{more} changed")
+                await self._supervisor.until(Begun(frozenset([reaction.service])))
         except (StackupError, OSError) as error:
             self._say(f"watch: {reaction.service}: {error}")
             return

@@ -110,7 +110,9 @@ def test_a_crashed_service_is_restarted_by_its_policy(stack: TestStack) -> None:
     stack.run("up", "-d")
     first = stack.container("web")
     stack.kill(first["Pid"])
-    second = eventually(lambda: (now := stack.container("web"))["State"] == "running" and now["Pid"] != first["Pid"] and now)
+    second = eventually(
+        lambda: (now := stack.container("web"))["State"] == "running" and now["Pid"] != first["Pid"] and now
+    )
     assert second["Networks"] == first["Networks"]
     assert second["Restarts"] == 1
     other = stack.pids()["other-1"]

@@ -141,7 +141,9 @@ services:
     after = eventually(lambda: len(now := stack.pids()) == 2 and now)
     assert before["web-1"] != after["web-1"]
     log = events(stack)
-    web = [n for n, event in enumerate(log) if event.get("action") == "start" and str(event["object"]).endswith("web-1")]
+    web = [
+        n for n, event in enumerate(log) if event.get("action") == "start" and str(event["object"]).endswith("web-1")
+    ]
     healthy = [n for n, event in enumerate(log) if event.get("health") == "healthy"]
     stopped = [n for n, event in enumerate(log) if event.get("action") == "stop"]
     assert log[stopped[0]]["object"] == f"{stack.name}-web-1", "dependents stop first"

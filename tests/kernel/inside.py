@@ -63,28 +63,26 @@ class Mounted:
 
 def mounts(text: str) -> dict[str, Mounted]:
     """What is on top at each mount point, without what another mount covers."""
-    found: dict[str, tuple[int, int, Mounted]] = {}
+    found: dict[int, tuple[int, Mounted]] = {}
     for line in text.splitlines():
         fields, _, rest = line.partition(" - ")
         number, parent, _, _, point, options = fields.split()[:6]
-        found[number] = (int(number), int(parent), Mounted(point, frozenset(options.split(",")), rest.split()[0]))
-    roots = [entry for entry in found.values() if entry[2].point == "/" and str(entry[1]) not in found]
+        found[int(number)] = int(parent), Mounted(point, frozenset(options.split(",")), rest.split()[0])
     visible: dict[str, Mounted] = {}
 
-    def visit(number: int, mounted: Mounted) -> None:
-        below = [entry for entry in found.values() if entry[1] == number and entry[0] != number]
-        cover = next((entry for entry in below if entry[2].point == mounted.point), None)
-        if cover is not None:  # mounted on its root: only that one can be reached
-            visit(cover[0], cover[2])
-            return
+    def visit(number: int) -> None:
+        mounted = found[number][1]
+        below = {child: on for child, (parent, on) in found.items() if parent == number != child}
+        for child, on in below.items():
+            if on.point == mounted.point:  # mounted on its root: only that one can be reached
+                visit(child)
+                return
         visible[mounted.point] = mounted
-        for entry in below:
-            if not any(
-                other[2].point != entry[2].point and entry[2].point.startswith(other[2].point.rstrip("/") + "/")
-                for other in below
-            ):
-                visit(entry[0], entry[2])
+        for child, on in below.items():
+            if not any(on.point.startswith(other.point + "/") for other in below.values()):
+                visit(child)
 
-    for number, _, mounted in roots:
-        visit(number, mounted)
+    for number, (parent, _) in found.items():
+        if parent not in found:
+            visit(number)
     return visible

@@ -95,7 +95,8 @@ def test_neighbours_keep_their_kind_and_stay_read_only(stack: TestStack) -> None
         "answer = {}\n"
         "for name in os.listdir('/etc'):\n"
         "    s = os.lstat('/etc/' + name)\n"
-        "    answer[name] = [stat.S_IFMT(s.st_mode), os.readlink('/etc/' + name) if stat.S_ISLNK(s.st_mode) else s.st_ino]\n"
+        "    link = stat.S_ISLNK(s.st_mode)\n"
+        "    answer[name] = [stat.S_IFMT(s.st_mode), os.readlink('/etc/' + name) if link else s.st_ino]\n"
     )
     found, plain = (inside.python(stack, service, program) for service in ("web", "other"))
     generated = ("hosts", "hostname", "resolv.conf")
@@ -104,9 +105,23 @@ def test_neighbours_keep_their_kind_and_stay_read_only(stack: TestStack) -> None
     assert set(tried.values()) <= {"EROFS", "EBUSY"}, tried
 
 
-def test_a_target_inside_a_directory_that_is_closed_to_us(stack: TestStack) -> None:
+def test_a_target_inside_a_hidden_directory(stack: TestStack) -> None:
     assert set(inside.attempts(stack, "web", ["open('/root/inside/home/x', 'x').close()"]).values()) == {"done"}
     assert (stack.directory / "rw" / "x").exists()
+
+
+def test_a_target_inside_a_directory_that_is_closed_to_us(new_stack: object) -> None:
+    """The container may not search it: it is covered, and what was in it stays out of sight."""
+    candidates = ("/var/cache/ldconfig", "/var/cache/apt/archives/partial", "/etc/ssl/private", "/lost+found")
+    closed = next((path for path in candidates if os.path.isdir(path) and not os.stat(path).st_mode & 0o005), None)
+    if closed is None:
+        pytest.skip(f"none of {', '.join(candidates)} is there and closed to others")
+    stack: TestStack = new_stack()  # type: ignore[operator]
+    stack.write(f"services:\n  web:\n    command: sleep MARK\n    volumes: ['./in:{closed}/deep/in']\n")
+    stack.run("up", "-d")
+    assert set(inside.attempts(stack, "web", [f"open('{closed}/deep/in/x', 'x').close()"]).values()) == {"done"}
+    assert (stack.directory / "in" / "x").exists()
+    assert inside.run(stack, "web", "ls", "-A", closed).stdout == "deep\n"
 
 
 def test_a_mount_inside_a_mount(stack: TestStack) -> None:

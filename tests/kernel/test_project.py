@@ -66,8 +66,10 @@ def test_everything_else_is_read_write_and_the_owners_on_both_sides(stack: TestS
             f"open('{place}/source.py', 'a').write('# {service}')",
             f"open('{place}/{name}', 'x').close()",
             f"os.chmod('{place}/{name}', 0o600)",
-            f"os.rename('{place}/{name}', '{place}/settings/deep/{name}')",
-            f"os.unlink('{place}/settings/deep/{name}')",
+            f"os.rename('{place}/{name}', '{place}/{name}-renamed')",
+            f"os.unlink('{place}/{name}-renamed')",
+            f"os.rename('{place}/settings/deep/other', '{place}/settings/deep/renamed')",
+            f"os.rename('{place}/settings/deep/renamed', '{place}/settings/deep/other')",
             f"open('{place}/.git/index', 'w').close()",
             f"open('{place}/settings/deep/other', 'a').write('x')",
         ],
@@ -157,6 +159,8 @@ def test_a_stack_file_that_is_a_link_cannot_be_replaced(new_stack: object, tmp_p
     link.symlink_to(real)
     stack.run("up", "-d")
     text = real.read_text()
-    tried = inside.attempts(stack, "web", [f"open('{link}', 'a').write('x')", f"os.unlink('{link}')"])
+    tried = inside.attempts(
+        stack, "web", [f"os.unlink('{link}')", f"os.rename('{link}', '{link}.gone')", f"os.symlink('/x', '{link}')"]
+    )
     assert "done" not in tried.values(), tried
-    assert link.read_text() == text
+    assert (link.readlink(), link.read_text()) == (real, text)

@@ -24,7 +24,7 @@ services:
     <<: *common
     command: sh -c 'echo $$HOME "a b"'
     env_file: web.env
-    ports: ['8080:80', '127.0.0.1:9000-9001:9000-9001/udp', 7]
+    ports: ['8080:80', '127.0.0.1:9000-9001:9000-9001', 7]
     volumes: [data:/data, './src:/src:ro', {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0o700}}]
     networks: {front: {aliases: [w]}, back: }
     depends_on: {db: {condition: service_healthy, restart: true}, gone: {condition: service_started, required: false}}

@@ -130,6 +130,7 @@ CORPUS = {
         'conflicting parameters "external" and "labels"',
     ),
     "variable with an equals sign": (WEB + "    environment: {«A=B: c}\n", "cannot be the name of a variable"),
+    "udp port": (WEB + "    ports: [«53:53/udp]\n", "publishing udp ports is not built yet"),
     "missing env file": (WEB + "    env_file: «nothing.env\n", "nothing.env not found"),
     "disabled dependency": (
         WEB + "    depends_on: [«db]\n  db: {command: [x], profiles: [dev]}\n",
@@ -160,6 +161,7 @@ def test_all_problems_of_all_files_come_in_one_error(project):
         ("base.yaml", 3, "services.web.comand"),
         ("base.yaml", 4, "services.web.restart"),
         ("more.yaml", 3, "services.web.ports[0]"),
+        ("more.yaml", 4, "services.web.networks.nowhere"),
         ("more.yaml", 5, "volume"),
     ]
 

@@ -52,7 +52,7 @@ def test_defaults(project):
         ("restart: no", "restart", RestartPolicy()),
         ("restart: on-failure:3", "restart", RestartPolicy(RestartMode.ON_FAILURE, 3)),
         ("restart: unless-stopped", "restart", RestartPolicy(RestartMode.UNLESS_STOPPED)),
-        ("ports: ['80-81:8080-8081', 53/udp]", "ports", (Port(8080, 80), Port(8081, 81), Port(53, protocol="udp"))),
+        ("ports: ['80-81:8080-8081', 53/TCP]", "ports", (Port(8080, 80), Port(8081, 81), Port(53))),
         ("ports: [80, 80]", "ports", (Port(80),)),
         ("ports: [{target: '80', published: 8080, host_ip: '::1', mode: host}]", "ports", (Port(80, 8080, "::1"),)),
         ("networks: {default: {aliases: [b, a, b]}}", "networks", (Attachment("default", ("b", "a")),)),
