@@ -26,6 +26,8 @@ def exec_(
     no_tty: Annotated[
         bool, typer.Option("--no-TTY", "-T", help="No terminal, even if standard input and output are one.")
     ] = False,
+    interactive: Annotated[bool, typer.Option("--interactive", "-i", hidden=True)] = True,
+    tty_wanted: Annotated[bool, typer.Option("--tty", "-t", hidden=True)] = True,
     environment: Annotated[
         list[str] | None, typer.Option("--env", "-e", metavar="KEY[=VALUE]", help="Set a variable; may be repeated.")
     ] = None,
@@ -36,6 +38,8 @@ def exec_(
     ] = None,
 ) -> None:
     """Run a command inside a running container. The exit code is the command's.
+
+    Standard input is passed on, and on a terminal the command gets one: -i and -t are accepted, and change nothing.
 
     Example: stackup exec -e PGUSER=app db psql
     """

@@ -135,6 +135,8 @@ def check_services(stack: StackDir, services: Sequence[str], records: Sequence[R
     if not known.issuperset(services):
         known |= {container["service"] for container in (stack.read("desired") or {}).get("containers", ())}
     for service in services:
+        if service not in known and not stack.exists():
+            raise StackupError(f"stack {stack.name} is not running", "stackup up -d starts it")
         if service not in known:
             from difflib import get_close_matches
 

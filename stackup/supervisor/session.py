@@ -332,10 +332,9 @@ class Session:
     async def _on_exec(self, connection: Connection, request: dict[str, Any], fds: list[int]) -> None:
         supervisor = self._ensure()
         self._services(supervisor, [request["service"]])
-        supervisor.observed = supervisor.host.observe()
         running = [
             container
-            for container in supervisor.observed.containers
+            for container in supervisor.host.observe().containers
             if container.spec.service == request["service"]
             and container.pid
             and container.state.value == "running"

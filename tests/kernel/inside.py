@@ -66,8 +66,8 @@ def mounts(text: str) -> dict[str, Mounted]:
     found: dict[int, tuple[int, Mounted]] = {}
     for line in text.splitlines():
         fields, _, rest = line.partition(" - ")
-        number, parent, _, _, point, options = fields.split()[:6]
-        found[int(number)] = int(parent), Mounted(point, frozenset(options.split(",")), rest.split()[0])
+        own, above, _, _, point, options = fields.split()[:6]
+        found[int(own)] = int(above), Mounted(point, frozenset(options.split(",")), rest.split()[0])
     visible: dict[str, Mounted] = {}
 
     def visit(number: int) -> None:
@@ -82,7 +82,7 @@ def mounts(text: str) -> dict[str, Mounted]:
             if not any(on.point.startswith(other.point + "/") for other in below.values()):
                 visit(child)
 
-    for number, (parent, _) in found.items():
+    for root, (parent, _) in found.items():
         if parent not in found:
-            visit(number)
+            visit(root)
     return visible

@@ -36,7 +36,11 @@ def stack(place: TestStack) -> TestStack:
 
 
 def groups(stack: TestStack, service: str) -> list[Path]:
-    return [root / "stackup" / stack.name / f"{stack.name}-{service}-1" for root in find_layout().roots]
+    """The container's groups; the stack's directory carries a mark, since its state directory is not the default."""
+    name = f"{stack.name}-{service}-1"
+    found = [top / name for root in find_layout().roots for top in (root / "stackup").glob(f"{stack.name}.*")]
+    assert found, "no group was made"
+    return found
 
 
 def test_a_fork_bomb_ends_at_the_limit_and_hurts_nobody_else(stack: TestStack) -> None:
@@ -63,6 +67,8 @@ def test_down_removes_the_groups(new_stack: object) -> None:
     stack: TestStack = new_stack()  # type: ignore[operator]
     stack.write("services:\n  one:\n    command: sleep MARK\n")
     stack.run("up", "-d")
-    assert all(group.is_dir() for group in groups(stack, "one"))
+    found = groups(stack, "one")
+    assert found
+    assert all(group.is_dir() for group in found)
     stack.run("down")
-    assert not any(group.parent.exists() for group in groups(stack, "one"))
+    assert not any(group.parent.exists() for group in found)
