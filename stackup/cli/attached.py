@@ -17,10 +17,10 @@ from typing import Any
 from stackup.cli.client import Connection, ConnectionLost, Message, answer, open_connection
 from stackup.cli.logview import LogView, OfServices
 from stackup.cli.output import Output
-from stackup.cli.progress import ProgressWriter
+from stackup.cli.progress import ProgressWriter, summarise
 from stackup.cli.render import exit_text
 from stackup.cli.report import render_error
-from stackup.cli.up import summarise
+
 from stackup.errors import StackFileError, StackupError
 from stackup.logreader import END, Follower, Record
 from stackup.statedir import StackDir

@@ -91,3 +91,14 @@ class ProgressWriter:
             return None
         self._said[kind, container] = text
         return text
+
+
+def summarise(stack: str, result: Mapping[str, Any], progress: ProgressWriter) -> None:
+    """Say what `up` came to: warnings, whether anything was done, where to reach it."""
+    for warning in result.get("warnings") or ():
+        progress({"type": "note", "level": "warning", "text": warning})
+    if not progress.actions:
+        count = len(result.get("containers") or ())
+        progress.say(f"{stack}: nothing to do ({count} container{'' if count == 1 else 's'})")
+    for published in result.get("published") or ():
+        progress({"type": "published", **published})

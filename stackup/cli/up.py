@@ -10,7 +10,7 @@ from stackup.cli import stacks
 from stackup.cli.client import Message, call
 from stackup.cli.output import Output
 from stackup.cli.parameters import Services, Timeout
-from stackup.cli.progress import ProgressWriter
+from stackup.cli.progress import ProgressWriter, summarise
 
 
 def up(
@@ -51,14 +51,3 @@ def up(
         with Attached(stack, request, output, progress) as attached:
             raise typer.Exit(attached.run())
     summarise(stack.name, call(stack, request, progress, launch=True), progress)
-
-
-def summarise(stack: str, result: Message, progress: ProgressWriter) -> None:
-    """Say what `up` came to: warnings, whether anything was done, where to reach it."""
-    for warning in result.get("warnings") or ():
-        progress({"type": "note", "level": "warning", "text": warning})
-    if not progress.actions:
-        count = len(result.get("containers") or ())
-        progress.say(f"{stack}: nothing to do ({count} container{'' if count == 1 else 's'})")
-    for published in result.get("published") or ():
-        progress({"type": "published", **published})

@@ -13,13 +13,9 @@ from typing import Any
 from stackup.core.addresses import PREFIX as SUBNET_PREFIX
 from stackup.core.addresses import gateway
 from stackup.errors import HostError
+from stackup.host.marks import ADDRESS, INDEX, MAC, MASTER, NAME, PEER, PID
 from stackup.host.templates import TEMPLATES
 from stackup.launcher import rtnetlink
-
-# Values that stand for what is patched in; each occurs in a template once for each thing that it stands for.
-PID, MASTER, INDEX = 0x7A01B2C3, 0x7A02B2C3, 0x7A03B2C3
-NAME, PEER = "v0000000", "eth0000"
-MAC, ADDRESS, PREFIX = "02:42:fe:dc:ba:98", "254.220.186.152", 0x7B
 
 _FIRST_BRIDGE = 500_000
 """Bridges have indexes from here on. The kernel numbers the containers' links from 1 on: they must never meet."""
@@ -119,6 +115,10 @@ class StackNetwork:
         index = self.bridges.pop(name, None)
         if index is not None:
             self._request("remove network", name, _patch("remove", index))
+
+    def close(self) -> None:
+        """Let go of the socket; the bridges stay."""
+        self._netlink.close()
 
     def _request(self, operation: str, subject: str, messages: bytes) -> None:
         try:

@@ -248,11 +248,12 @@ class LinuxHost:
             os.chown(data, order["uid"], order["gid"])
 
     def _start(self, name: str, run: int) -> bool:
-        if not self._ask(name, "start", run):
+        if self._is_asked(name, "start", run):
             return False
         container = self._container(name)
         if container.run == 0 and container.state.value == "created":
             self.link.send("start", name=name, run=run, trees=[])
+            self._note_asked(name, "start", run)
             return True
         if name not in self._requests:
             self._compose(container.spec, container.addresses)
@@ -262,10 +263,11 @@ class LinuxHost:
         finally:
             for fd in fds:
                 os.close(fd)
+        self._note_asked(name, "start", run)
         return True
 
     def _stop(self, name: str, run: int, cause: str, grace: float | None) -> bool:
-        if not self._ask(name, "stop", run):
+        if self._is_asked(name, "stop", run):
             return False
         container, now = self._container(name), boottime()
         number = _signal_number(container.spec.stop_signal)
@@ -280,13 +282,15 @@ class LinuxHost:
             "killed": number == signal.SIGKILL,
         }
         self._send_stop(name, run, number, order)
+        self._note_asked(name, "stop", run)
         return True
 
     def _kill(self, name: str, run: int) -> bool:
-        if not self._ask(name, "kill", run):
+        if self._is_asked(name, "kill", run):
             return False
         stop = dict(self._views[name]["stop"] or {})
         self._send_stop(name, run, int(signal.SIGKILL), stop | {"killed": True})
+        self._note_asked(name, "kill", run)
         return True
 
     def hasten(self) -> None:
@@ -300,13 +304,13 @@ class LinuxHost:
         self._views[name] = self._views[name] | {"stop": order}
         self._decoded.pop(name, None)
 
-    def _ask(self, name: str, what: str, run: int) -> bool:
-        """Whether this request for this run is new. The launcher's answer may still be on its way."""
-        asked = self._asked.setdefault(name, {})
-        if asked.get(what, 0) >= run:
-            return False
-        asked[what] = run
-        return True
+    def _is_asked(self, name: str, what: str, run: int) -> bool:
+        """Whether the launcher has this request for this run already: its answer may still be on its way."""
+        return self._asked.get(name, {}).get(what, 0) >= run
+
+    def _note_asked(self, name: str, what: str, run: int) -> None:
+        """Remember a request that was sent; one that failed before may be tried again."""
+        self._asked.setdefault(name, {})[what] = run
 
     def _remove(self, name: str) -> None:
         self.link.send("remove", name=name, keep_logs=False)
@@ -359,8 +363,15 @@ class LinuxHost:
         Raises:
             HostError: a group is still in use.
         """
-        self._trees.close()
+        self.close()
         self._cgroups.remove_all()
+
+    def close(self) -> None:
+        """Let go of the descriptors held here. The stack goes on: another host can be made of its launcher."""
+        self._trees.close()
+        if self._network is not None:
+            self._network.close()
+            self._network = None
 
     def remove_volume(self, name: str) -> None:
         """Delete a named volume with its data."""

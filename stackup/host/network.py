@@ -16,7 +16,7 @@ from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEW
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from stackup.host.links import ADDRESS, INDEX, MAC, MASTER, NAME, PEER, PID, PREFIX
+from stackup.host.marks import ADDRESS, INDEX, MAC, MASTER, NAME, PEER, PID, PREFIX
 
 _NEW = NLM_F_CREATE | NLM_F_EXCL
 _UP = {"flags": 1, "change": 1}

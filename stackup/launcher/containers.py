@@ -151,7 +151,7 @@ class Container:
         elif self.started_at is None and self.stop is None:
             end["error"] = "killed before its program was running"
         self.runs = [*self.runs[-_REMEMBERED_RUNS + 1 :], end]
-        self.state, self.host_pid, self.stop = "exited", None, None
+        self.state, self.host_pid, self.started_at, self.stop = "exited", None, None, None
 
     def signal(self, number: int) -> None:
         """Send a signal to the first process. One that is gone already needs none."""

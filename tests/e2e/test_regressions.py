@@ -27,7 +27,7 @@ def helper_pid(stack: TestStack, name: str) -> int | None:
     return None
 
 
-# --- what a container must not reach -----------------------------------------------------------------------------------
+# --- what a container must not reach ----------------------------------------------------------------------------------
 
 
 def test_a_container_cannot_turn_a_bind_source_into_a_link_to_elsewhere(stack: TestStack) -> None:
@@ -111,7 +111,7 @@ def test_a_service_that_is_not_root_may_open_its_own_stdout(stack: TestStack) ->
     eventually(lambda: "said" in stack.logs("web"))
 
 
-# --- what must go on ---------------------------------------------------------------------------------------------------
+# --- what must go on --------------------------------------------------------------------------------------------------
 
 
 def test_networks_can_be_added_to_a_stack_that_runs(stack: TestStack) -> None:
