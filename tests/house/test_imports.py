@@ -27,10 +27,10 @@ HOUSE: dict[str, tuple[str, ...]] = {
     # decisions
     "core": ("errors",),
     "stackfile": ("core", "errors", "__init__"),
-    # effects. The two leaves of the launcher besides its protocol are the wrappers of system calls that Python lacks
-    # and the wait for rtnetlink's answers: both sides of the launcher's socket need them, and they know nothing of it.
-    "host": ("core", *RECORDS, "launcher.protocol", "launcher.syscalls", "launcher.rtnetlink"),
-    "supervisor": ("host", "stackfile", "core", *RECORDS, *LOGS, "launcher.protocol"),
+    # effects. Besides its protocol three more modules of the launcher serve both sides of its socket: the wrappers of
+    # system calls that Python lacks, the wait for rtnetlink's answers, and how a mount's source is opened.
+    "host": ("core", *RECORDS, "launcher.protocol", "launcher.rtnetlink", "launcher.sources", "launcher.syscalls"),
+    "supervisor": ("host", "stackfile", "core", *RECORDS, *LOGS, "launcher.protocol", "launcher.syscalls"),
     # what people touch
     "cli": ("supervisor", "stackfile", "host", "core", *RECORDS, *LOGS, "launcher.protocol", "__init__"),
     "testing": ("core", "errors"),
