@@ -20,7 +20,6 @@ from stackup.cli.output import Output
 from stackup.cli.progress import ProgressWriter, summarise
 from stackup.cli.render import exit_text
 from stackup.cli.report import render_error
-
 from stackup.errors import StackFileError, StackupError
 from stackup.logreader import END, Follower, Record
 from stackup.statedir import StackDir

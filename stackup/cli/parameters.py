@@ -34,7 +34,7 @@ def complete_services(context: typer.Context, incomplete: str) -> list[str]:
         env_files=tuple(given.get("env_file") or ()),
     )
     try:
-        names: list[str] = sorted(load(invocation.source()).model.get("services", {}))
+        names: list[str] = sorted(load(invocation.source()).file.services)
     except StackupError:  # while a line is typed, a broken file means no suggestions
         return []
     return [name for name in names if name.startswith(incomplete)]

@@ -41,9 +41,7 @@ def plug(bridge: int, number: int, address: str) -> Link:
     """The veth pair of a container's interface eth`number`, plugged into the bridge with index `bridge`."""
     template = TEMPLATES["veth"]
     message = template.replace(_u32(MASTER), _u32(bridge)).replace(_u32(INDEX), _u32(number + 2))
-    # From the address: a new container with an old address must not meet stale ARP entries of its neighbours.
-    mac = b"\x02\x42" + socket.inet_aton(address)
-    message = message.replace(bytes.fromhex(MAC.replace(":", "")), mac)
+    message = _with_mac(message, address)
     message = message.replace(PEER.encode(), f"eth{number}".encode().ljust(len(PEER), b"\0"))
     return Link(message.hex(), template.index(_u32(PID)), template.index(NAME.encode()))
 
@@ -65,6 +63,15 @@ def _address(index: int, address: str) -> bytes:
     message = bytearray(_patch("address", index).replace(socket.inet_aton(ADDRESS), socket.inet_aton(address)))
     message[_PREFIX_AT] = SUBNET_PREFIX
     return bytes(message)
+
+
+def _with_mac(message: bytes, address: str) -> bytes:
+    """The hardware address follows from `address`: nobody's ARP cache may ever hold another one for it.
+
+    A new container can have an old address; and a bridge that is given none takes the lowest of its ports', which
+    changes with them.
+    """
+    return message.replace(bytes.fromhex(MAC.replace(":", "")), b"\x02\x42" + socket.inet_aton(address))
 
 
 def _u32(value: int) -> bytes:
@@ -101,8 +108,9 @@ class StackNetwork:
             HostError: the kernel refused.
         """
         index = 1 + max(self.bridges.values(), default=_FIRST_BRIDGE)
+        address = gateway(subnet)
         bridge = _patch("bridge", index).replace(NAME.encode(), f"br{index}".encode().ljust(len(NAME), b"\0"))
-        messages = bridge + _with_alias(_patch("up", index), name) + _address(index, gateway(subnet))
+        messages = _with_mac(bridge, address) + _with_alias(_patch("up", index), name) + _address(index, address)
         self._request("create network", name, messages)
         self.bridges[name] = index
 

@@ -28,7 +28,11 @@ def compose_templates() -> dict[str, bytes]:
     peer = {"index": INDEX, "attrs": [("IFLA_IFNAME", PEER), ("IFLA_ADDRESS", MAC), ("IFLA_NET_NS_PID", PID)]}
     veth = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]})]
     plug = [("IFLA_IFNAME", NAME), ("IFLA_MASTER", MASTER), ("IFLA_LINKINFO", {"attrs": veth})]
-    bridge = [("IFLA_IFNAME", NAME), ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})]
+    bridge = [
+        ("IFLA_IFNAME", NAME),
+        ("IFLA_ADDRESS", MAC),
+        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}),
+    ]
     # Its own message before the link goes up: autoconfiguration starts at that moment.
     inet6 = ("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)]})
     address = [("IFA_LOCAL", ADDRESS), ("IFA_ADDRESS", ADDRESS)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stackup.stackfile import nodes
 from stackup.stackfile.source import Location, Source, active_profiles, expand_home
@@ -26,17 +26,6 @@ class Stack:
     document: nodes.Mapping
     file: StackFile
     warnings: tuple[str, ...]
-
-    @property
-    def model(self) -> dict[str, Any]:
-        """The file in its canonical form, resolved (`stackup config`).
-
-        Raises:
-            StackFileError: an env file is missing or faulty.
-        """
-        from stackup.stackfile.config import canonical_model
-
-        return canonical_model(self)
 
     @property
     def profiles(self) -> frozenset[str]:

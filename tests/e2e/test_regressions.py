@@ -192,3 +192,20 @@ def test_a_full_disk_neither_ends_supervision_nor_prevents_down(stack: TestStack
         assert stack.leftovers() == []
     finally:
         subprocess.run(["umount", "-l", stack.state], check=True)
+
+
+def test_a_network_keeps_its_hardware_address_when_containers_join(stack: TestStack) -> None:
+    """A bridge took the lowest address of its ports: those who knew another one were cut off for half a minute."""
+    file = "services:\n  a:\n    command: sleep MARK\n  b:\n    command: sleep MARK\n    scale: {scale}\n"
+    stack.write(file.replace("{scale}", "1"))
+    stack.run("up", "-d")
+    look = ["exec", "-T", "a", "sh", "-c", "getent hosts b > /dev/null; grep 0x2 /proc/net/arp"]
+    before = stack.run(*look).stdout
+    stack.write(file.replace("{scale}", "12"))
+    stack.run("up", "-d")
+    gateway = before.split()[0]
+    assert f"{gateway} " in before
+    launcher = Path(f"/proc/{stack.launcher_pid()}/net/dev").read_text()
+    assert "br" in launcher
+    assert stack.run("exec", "-T", "a", "getent", "hosts", f"{stack.name}-b-12").code == 0
+    assert stack.run(*look).stdout.split()[3] == before.split()[3]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stackup.errors import StackFileError, StackupError
 from stackup.stackfile import Source, dump, load, resolve
-from stackup.stackfile.config import to_json
+from stackup.stackfile.config import canonical_model, to_json
 from stackup.stackfile.models import Service, StackFile
 from stackup.stackfile.vocabulary import STACK
 
@@ -59,7 +59,7 @@ def test_the_model_is_what_the_dumps_say(project):
     stack = project.load(FULL)
     parsed = json.loads(dump(stack, format="json"))
     assert parsed["services"]["web"]["environment"]["A"] == "$$x"
-    assert stack.model["services"]["web"]["environment"]["A"] == "$x"
+    assert canonical_model(stack)["services"]["web"]["environment"]["A"] == "$x"
     assert list(parsed["services"]) == ["db", "web"]
 
 

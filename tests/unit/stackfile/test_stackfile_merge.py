@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stackup.stackfile import load
+from stackup.stackfile.config import canonical_model
 
 BASE = "command: [base]"
 
@@ -13,7 +14,7 @@ def merged(project, base: str, override: str):
     for name, keys in (("a.yaml", base), ("b.yaml", override)):
         body = "".join(f"    {line}\n" for line in keys.split("\n"))
         project.write(name, f"services:\n  web:\n{body}volumes: {{v: , w: }}\nnetworks: {{n: , m: }}\n")
-    return load(project.source(files=("a.yaml", "b.yaml"))).model["services"]["web"]
+    return canonical_model(load(project.source(files=("a.yaml", "b.yaml"))))["services"]["web"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_an_override_may_be_partial_or_empty(project):
     )
     project.write("b.yaml", "services: {web: {depends_on: {db: {required: false}}}}\n---\nname: other\n")
     project.write("c.yaml", "")
-    model = load(project.source(files=("a.yaml", "b.yaml", "c.yaml"))).model
+    model = canonical_model(load(project.source(files=("a.yaml", "b.yaml", "c.yaml"))))
     assert model["name"] == "other"
     assert model["services"]["web"]["depends_on"]["db"] == {"condition": "service_started", "required": False}
 

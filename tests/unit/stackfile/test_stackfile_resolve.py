@@ -25,6 +25,7 @@ from stackup.core.types import (
 )
 from stackup.errors import StackFileError, StackupError
 from stackup.stackfile import load, resolve
+from stackup.stackfile.config import canonical_model
 
 
 def test_defaults(project):
@@ -155,7 +156,7 @@ def test_variables(project):
 def test_version_is_obsolete(project):
     stack = project.load("version: '3'\nservices: {web: {command: [x]}}")
     assert "version" in stack.warnings[0]
-    assert "version" not in stack.model
+    assert "version" not in canonical_model(stack)
 
 
 PROFILES = """

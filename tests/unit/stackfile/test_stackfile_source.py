@@ -10,6 +10,7 @@ import pytest
 
 from stackup.errors import StackFileError, StackupError
 from stackup.stackfile import Source, load, locate, stack_name
+from stackup.stackfile.config import canonical_model
 
 FILE = "services: {web: {command: [run]}}\n"
 
@@ -110,7 +111,7 @@ def test_a_given_name_must_be_valid(project):
 def test_the_name_of_the_last_file_is_a_variable_in_the_first(project):
     project.write("a.yaml", "services: {web: {command: [run, $COMPOSE_PROJECT_NAME]}}\n")
     project.write("b.yaml", "name: late\n")
-    model = load(project.source(files=("a.yaml", "b.yaml"))).model
+    model = canonical_model(load(project.source(files=("a.yaml", "b.yaml"))))
     assert model["services"]["web"]["command"] == ["run", "late"]
 
 
