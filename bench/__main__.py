@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from bench import footprint, limit, reactions
@@ -75,8 +76,11 @@ class Bench:
             self.results.versions[subject.name] = subject.version
 
     def close(self) -> None:
+        """Leave nothing behind, whatever has happened."""
         for _, sandbox in self.peers:
             sandbox.close()
+        with suppress(BenchError):  # nothing was started, or it is down already
+            self.ours.run(DOWN)
 
     # --- starting and stopping ----------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _QUIET = 0.10
 """Share of the machine that others may use in a quiet moment."""
 _LOOK = 0.2
-_PATIENCE = 20.0
+_PATIENCE = 5.0
 
 
 class BenchError(Exception):

@@ -29,7 +29,7 @@ _METHOD = """
 - *Cold*: nothing of the stack runs, neither supervisor nor launcher; files are in the page cache. The daemon of docker
   compose runs all the time and is not counted in its starts.
 - A time is that of the whole command, from spawn to exit, its output going to a file.
-- The subjects take turns in each round, each after a quiet moment or 20 seconds of waiting for one.
+- The subjects take turns in each round, each after a quiet moment or five seconds of waiting for one.
 - The C limit (bench/limit.c) clones all namespaces, writes the id maps, binds the root read-only, mounts /proc and
   tmpfs, enters it and executes `sleep`: no cgroups, no veth pairs, no names, no logs, no restarts.
 - The peers run in namespaces of their own, on the same file system. Their `down` gets `-t 0`: `sleep` as PID 1 does

@@ -183,19 +183,22 @@ def _write_holder(fd: int) -> None:
 # --- removal --------------------------------------------------------------------------------------------------------
 
 
-def remove_tree(parent: str, name: str) -> None:
+def remove_tree(parent: str, name: str | None) -> None:
     """Remove `parent/name`, and whatever a killed call left in `parent`. Safe to repeat, and for two at once.
+
+    With None only the latter.
 
     The tree is renamed first, so that a half-removed one is never taken for a whole one, nor a new one for the old.
     """
-    with host_errors("remove", os.path.join(parent, name)):
+    with host_errors("remove", os.path.join(parent, name or "")):
         try:
             top = os.open(parent, _DIRECTORY)
         except FileNotFoundError:
             return
         try:
-            with suppress(FileNotFoundError):
-                os.rename(name, _removed_name(), src_dir_fd=top, dst_dir_fd=top)
+            if name is not None:
+                with suppress(FileNotFoundError):
+                    os.rename(name, _removed_name(), src_dir_fd=top, dst_dir_fd=top)
             for entry in os.listdir(top):
                 if entry.startswith(_REMOVED):
                     _remove(top, entry)

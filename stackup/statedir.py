@@ -113,6 +113,12 @@ class StateDir:
         """Names of the stacks that have a directory, sorted."""
         return [name for name in self._list("stacks") if _STACK_NAME.fullmatch(name)]
 
+    def finish_removals(self) -> None:
+        """Remove what killed commands had begun to remove. Safe at any time. Raises HostError, StateError."""
+        if self._verify():
+            for directory in ("stacks", "volumes"):
+                remove_tree(os.path.join(self.path, directory), None)
+
     def volume(self, name: str) -> VolumeDir:
         """The directory of a volume, which need not exist. Raises StateError for a name that is no volume's name."""
         if not _VOLUME_NAME.fullmatch(name):

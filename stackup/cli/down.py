@@ -28,6 +28,7 @@ def down(
     stack = stacks.stack_of(context.obj, remember=True)
     progress = ProgressWriter(Output(context.obj.ansi), context.obj.progress)
     if not stack.exists() and not (volumes and has_volumes(stack)):
+        stack.state.finish_removals()
         progress.say(f"{stack.name}: nothing to do")
         return
     request = {"verb": "down", "volumes": volumes, "timeout": timeout, "kill": False}

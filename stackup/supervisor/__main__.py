@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     os.closerange(ready + 1, 1024)  # nor we, for the rest of a stack's life, what a careless caller left open
     directory = StateDir().stack(name)
     lock = directory.acquire_lock(_PATIENCE)
-    os.umask(0o077)
+    os.umask(0o022)  # what it makes for containers others may read; its own files are 0600 by themselves
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a thousand probes at once need three each
 

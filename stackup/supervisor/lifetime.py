@@ -19,6 +19,9 @@ from stackup.host.users import Caller
 from stackup.process import ProcessId, process_id
 from stackup.statedir import StackDir
 
+_DEATH = 10.0
+"""Seconds for the kernel to take down the processes of a stack: 0.2 for a thousand containers."""
+
 
 def find_caller(directory: StackDir) -> Caller:
     """Who runs this stack: root gets the stack's range of ids, anybody else has his own id.
@@ -88,15 +91,7 @@ def _forget_predecessor(directory: StackDir) -> None:
     """Remove what an earlier launcher has left: its cgroups, its records and its logs. One that lives, but that nobody
     can reach any more, is ended first: two launchers for one stack must never be.
     """
-    record = directory.read("launcher")
-    if record is not None and (identity := ProcessId.from_plain(record)).alive():
-        pidfd = os.pidfd_open(identity.pid)
-        try:
-            if identity.alive():  # now that the pid cannot be another process's
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                select.select([pidfd], [], [], 10)
-        finally:
-            os.close(pidfd)
+    _await_death(directory, kill=True)
     StackGroups(directory, find_layout()).remove_all()
     for name in ("launcher", "stack"):
         with suppress(FileNotFoundError):
@@ -105,12 +100,41 @@ def _forget_predecessor(directory: StackDir) -> None:
     directory.create()
 
 
+def _await_death(directory: StackDir, *, kill: bool) -> None:
+    """Wait until the recorded launcher, and so every process of the stack, is gone; `kill` it first."""
+    record = directory.read("launcher")
+    identity = ProcessId.from_plain(record) if record is not None else None
+    if identity is None or not identity.alive():
+        return
+    try:
+        pidfd = os.pidfd_open(identity.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if identity.alive():  # now that the pid cannot be another process's
+            if kill:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            select.select([pidfd], [], [], _DEATH)
+    finally:
+        os.close(pidfd)
+
+
+def end_unused(directory: StackDir, link: LauncherLink) -> None:
+    """End a launcher for which no stack was ever wanted, and wait until it is gone."""
+    with suppress(StackupError):  # it has failed to start, or ended, by itself
+        if directory.read("launcher") is None:
+            wait_launched(directory, link)
+        link.send("end")
+    bury(directory, None)
+
+
 def bury(directory: StackDir, host: LinuxHost | None) -> None:
-    """Remove what is left of a stack whose launcher is dead: its cgroups and its directory, but no volume.
+    """Remove what is left of a stack whose launcher is dead or dying: its cgroups and its directory, but no volume.
 
     Raises:
         HostError: something is still in use.
     """
+    _await_death(directory, kill=False)
     if host is not None:
         host.clean_up()
     else:

@@ -27,7 +27,11 @@ async def _serve(directory: StackDir, lock: Lock, link: LauncherLink | None, rea
     if not launched:
         await session.adopt()
     server = ControlServer(bind_socket(directory.control_socket), session.handle)
-    os.write(ready_fd, b"1")
+    try:
+        os.write(ready_fd, b"1")
+    except BrokenPipeError:  # whoever started us is gone already
+        if session.idle:
+            session.ended.set()
     os.close(ready_fd)
     # Ending the supervisor does not end the stack: the next command that changes it starts another one.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -75,9 +75,7 @@ class Session:
     def close(self) -> None:
         """Let go of the stack: a launcher that never got a stack ends, and so does the loop of one that goes on."""
         if self._is_empty and self._link is not None:
-            with suppress(StateError):
-                self._link.send("end")
-            lifetime.bury(self._directory, None)
+            lifetime.end_unused(self._directory, self._link)
         elif self._is_empty or (self._supervisor is not None and self._supervisor.gone.is_set()):
             self._directory.remove()
         if self._loop_task is not None:

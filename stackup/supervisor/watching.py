@@ -21,6 +21,8 @@ _POLL_MS = 500
 """How often the watching thread looks whether it shall stop, in milliseconds."""
 
 Restart = Callable[[Supervisor, Sequence[str], str], None]
+_Identity = tuple[int, int] | None
+"""Device and inode of a watched path, None where there is nothing."""
 
 
 class Watching:
@@ -56,28 +58,57 @@ class Watching:
             task.cancel()
 
     def _watch(self, paths: tuple[str, ...], stopping: threading.Event) -> None:
-        from watchfiles import watch
-
-        existing = [path for path in paths if os.path.exists(path)]
-        missing = sorted(set(paths) - set(existing))
-        if missing:
-            self._loop.call_soon_threadsafe(self._say, f"cannot watch {', '.join(missing)}: no such file or directory")
-        if not existing:
-            return
+        """The thread: watch the paths that exist, anew whenever one of them goes, comes or is replaced."""
+        known: dict[str, _Identity] = {}
+        said: set[str] = set()
+        left: set[str] = set()
         try:
-            for changes in watch(
-                *existing,
-                watch_filter=None,
-                debounce=_LONGEST_MS,
-                step=_QUIET_MS,
-                stop_event=stopping,
-                rust_timeout=_POLL_MS,
-                raise_interrupt=False,
-            ):
-                self._loop.call_soon_threadsafe(self._changed, sorted({path for _, path in changes}))
-        except OSError as error:
+            while not stopping.is_set():
+                before, known = known, {path: _identity(path) for path in paths}
+                missing = {path for path, identity in known.items() if identity is None} - said
+                if missing:
+                    said |= missing
+                    text = f"cannot watch {', '.join(sorted(missing))} as long as it does not exist"
+                    self._loop.call_soon_threadsafe(self._say, text)
+                if before:
+                    left |= {path for path in paths if known[path] not in (None, before[path])}
+                if left:
+                    self._loop.call_soon_threadsafe(self._changed, sorted(left))
+                left = self._watch_these(known, stopping)
+        except (OSError, RuntimeError) as error:  # watchfiles raises both
             hint = "sysctl fs.inotify.max_user_watches may be too small"
             self._loop.call_soon_threadsafe(self._say, f"watching has stopped: {error} ({hint})")
+
+    def _watch_these(self, known: dict[str, _Identity], stopping: threading.Event) -> set[str]:
+        """Tell of changes until a path is not what it was: inotify(7) follows the inode, not the name.
+
+        Returns the changes that came with that, to be told together with what is there now: it is one change.
+        """
+        from watchfiles import Change, watch
+
+        existing = [path for path, identity in known.items() if identity is not None]
+        if not existing:
+            stopping.wait(_POLL_MS / 1000)
+            return set()
+        for changes in watch(
+            *existing,
+            watch_filter=None,
+            debounce=_LONGEST_MS,
+            step=_QUIET_MS,
+            stop_event=stopping,
+            rust_timeout=_POLL_MS,
+            yield_on_timeout=True,
+            raise_interrupt=False,
+        ):
+            changed = {path for _, path in changes}
+            deleted = {path for change, path in changes if change is Change.deleted and path in known}
+            # An inode number may be used again at once: what is there now is new, whatever its number.
+            known.update(dict.fromkeys(deleted, (0, 0)))
+            if any(_identity(path) != identity for path, identity in known.items()):
+                return changed
+            if changed:
+                self._loop.call_soon_threadsafe(self._changed, sorted(changed))
+        return set()
 
     def _say(self, text: str) -> None:
         self._supervisor.notify({"type": "note", "level": "warning", "text": text})
@@ -146,6 +177,14 @@ class Watching:
         finally:
             for fd in (null, output) if stdin is None else (null, output, stdin):
                 os.close(fd)
+
+
+def _identity(path: str) -> _Identity:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_shared(spec: ContainerSpec, copy: Copy) -> bool:

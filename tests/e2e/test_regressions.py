@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -111,6 +112,15 @@ def test_a_service_that_is_not_root_may_open_its_own_stdout(stack: TestStack) ->
     eventually(lambda: "said" in stack.logs("web"))
 
 
+def test_down_finishes_what_a_killed_down_began_to_remove(stack: TestStack) -> None:
+    half_removed = stack.state / "stacks" / ".removed-1-1"
+    stack.state.mkdir(mode=0o700)
+    (half_removed / "logs").mkdir(parents=True)
+    stack.write("services:\n  web:\n    command: sleep MARK\n")
+    assert "nothing to do" in stack.run("down").all
+    assert stack.leftovers() == []
+
+
 # --- what must go on --------------------------------------------------------------------------------------------------
 
 
@@ -205,7 +215,43 @@ def test_a_network_keeps_its_hardware_address_when_containers_join(stack: TestSt
     stack.run("up", "-d")
     gateway = before.split()[0]
     assert f"{gateway} " in before
-    launcher = Path(f"/proc/{stack.launcher_pid()}/net/dev").read_text()
-    assert "br" in launcher
     assert stack.run("exec", "-T", "a", "getent", "hosts", f"{stack.name}-b-12").code == 0
     assert stack.run(*look).stdout.split()[3] == before.split()[3]
+
+
+def test_what_is_watched_may_be_replaced(stack: TestStack) -> None:
+    """An editor's save by rename and a git checkout make new inodes: the watch stayed with the old ones."""
+    source, single = stack.directory / "src", stack.directory / "one.conf"
+    source.mkdir()
+    single.write_text("0")
+    stack.write(
+        """
+services:
+  copied:
+    command: sleep MARK
+    develop: {watch: [{path: src, action: sync, target: /tmp/app}]}
+  restarted:
+    command: sleep MARK
+    develop: {watch: [{path: one.conf, action: restart}]}
+"""
+    )
+    stack.run("up", "-d")
+
+    def content() -> str:
+        return stack.run("exec", "-T", "copied", "cat", "/tmp/app/page", check=False).stdout
+
+    def save(text: str) -> str:
+        (source / "page").write_text(text)
+        return text
+
+    first = eventually(lambda: content() == save("first"))  # until the watch is there
+    for text in ("second", "third"):
+        shutil.rmtree(source)
+        source.mkdir()
+        eventually(lambda text=text: content() == save(text))
+    assert first
+    for count in (1, 2):
+        new = single.with_suffix(".new")
+        new.write_text(str(count))
+        new.rename(single)
+        eventually(lambda count=count: stack.container("restarted")["Restarts"] == count)

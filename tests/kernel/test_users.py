@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 from pathlib import Path
@@ -85,6 +86,22 @@ def test_no_group_of_the_caller_comes_along(stack: TestStack) -> None:
         groups = inside.python(stack, service, PROGRAM)["groups"]
         # Groups that the caller has and that no id map covers show as the overflow id (user_namespaces(7)).
         assert groups == [] or (not IS_ROOT and set(groups) <= {65534})
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="with one id there are no other groups")
+def test_a_user_has_the_groups_that_the_host_lists_for_it(new_stack: object) -> None:
+    members = {user: entry.gr_gid for entry in grp.getgrall() for user in entry.gr_mem if entry.gr_gid < 65536}
+    user = next((name for name in sorted(members) if pwd.getpwnam(name).pw_uid < 65536), None)
+    if user is None:
+        pytest.skip("/etc/group lists no member of any group")
+    stack: TestStack = new_stack()  # type: ignore[operator]
+    stack.write(f"services:\n  web:\n    command: sleep MARK\n    user: {user}\n    working_dir: /\n")
+    stack.run("up", "-d")
+    expected = {entry.gr_gid for entry in grp.getgrall() if user in entry.gr_mem and entry.gr_gid < 65536}
+    # Of the program itself, and of a command started in its container.
+    status = inside.status(inside.run(stack, "web", "cat", "/proc/1/status").stdout)
+    assert set(map(int, status["Groups"].split())) - {pwd.getpwnam(user).pw_gid} == expected
+    assert set(inside.python(stack, "web", "answer = os.getgroups()")) - {pwd.getpwnam(user).pw_gid} == expected
 
 
 @pytest.mark.parametrize("service", ["none", *CASES])
