@@ -12,7 +12,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from stackup.launcher import protocol, sandbox
@@ -30,6 +29,10 @@ def load(library: list[str]) -> dict[str, Callable[..., None]]:
         return {name: importlib.import_module(f"stackup.helpers.{name}").main for name in NAMES}
     finally:
         del sys.path[len(sys.path) - len(library) :]
+
+
+_STUCK = 2.0
+"""Seconds that a helper may leave its channel full, while the launcher waits for it."""
 
 
 @dataclass
@@ -56,6 +59,7 @@ class Helper:
             OSError: there is no room for one more process.
         """
         mine, theirs = protocol.pair()
+        mine.settimeout(_STUCK)
         now = time.monotonic()
         pause = _PAUSE if now - self.started_at < _PAUSE else 0.0
         self.pid, self.started_at = os.fork(), now
@@ -78,9 +82,15 @@ class Helper:
         self.lasting[keep] = (message, fds)
 
     def _tell(self, message: protocol.Message, fds: list[int]) -> None:
-        if self.channel is not None:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it has just died: its successor is told what lasts
-                protocol.send(self.channel, message, fds)
+        """Send a message. A helper that is dead or does not listen has a successor, which is told what lasts."""
+        if self.channel is None:
+            return
+        try:
+            protocol.send(self.channel, message, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        except TimeoutError:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def forget(self, key: str) -> None:
         """Let go of a lasting message."""

@@ -53,9 +53,11 @@ class RootBuilder:
         """`uid` and `gid` are the service's ids inside the container: they own what is made for the service."""
         self._owner = (uid, gid)
         self._devices = {name: _open_device(name, *numbers) for name, numbers in _DEVICES.items()}
+        self._null = _open_device("null", *_DEVICES["null"])
         self._old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._scratch = kernel.new_filesystem("tmpfs", {"mode": "0755", "size": "1m"}, _QUIET)
         os.mkdir("empty", dir_fd=self._scratch)
+        os.close(os.open("null", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, dir_fd=self._scratch))
         self._covers: list[int] = []
         self._root = -1
 
@@ -67,6 +69,7 @@ class RootBuilder:
         _attach_at(_NEW_ROOT, tree)
         self._reopen()
         _attach_at(_SCRATCH, self._scratch)
+        _attach_at(f"{_SCRATCH}/null", self._null)
 
     def _reopen(self) -> None:
         if self._root >= 0:
@@ -107,7 +110,7 @@ class RootBuilder:
             if target is None:
                 continue
             is_directory = stat.S_ISDIR(os.fstat(target).st_mode)
-            mask = kernel.open_tree(f"{_SCRATCH}/empty" if is_directory else f"{_NEW_ROOT}/dev/null")
+            mask = kernel.open_tree(f"{_SCRATCH}/empty" if is_directory else f"{_SCRATCH}/null")
             kernel.mount_setattr(mask, kernel.MOUNT_ATTR_RDONLY)
             kernel.move_mount(mask, target, path)
             os.close(mask)
@@ -329,7 +332,7 @@ def _open_device(name: str, major: int, minor: int) -> int:
 
 
 def _attach_at(path: str, tree: int) -> None:
-    target = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    target = os.open(path, os.O_PATH | os.O_CLOEXEC)
     kernel.move_mount(tree, target, path)
     os.close(target)
 

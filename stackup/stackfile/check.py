@@ -16,6 +16,8 @@ from stackup.stackfile.validate import suggest
 _WITHOUT_COMMAND = frozenset(("image", "build", "provider", "extends"))
 """Keys that would bring a command; they have a problem of their own."""
 
+_KERNELS_OWN = frozenset(("/", "/dev", "/proc", "/sys"))
+
 _TEST_WORDS = ("CMD", "CMD-SHELL", "NONE")
 
 
@@ -137,6 +139,9 @@ class Checker:
                 reason = f"target {volume.target} is already mounted as volumes[{first}]"
                 self._problem((*path, "volumes", index), reason, "use another target, or remove one of the two")
             seen.setdefault(volume.target, index)
+            if volume.target in _KERNELS_OWN or volume.target.startswith(("/proc/", "/sys/")):
+                reason = f"nothing can be mounted at {volume.target}: it belongs to the kernel, or to every container"
+                self._problem((*path, "volumes", index), reason, "use another target")
 
     def _watch(self, service: Service, path: Path) -> None:
         for index, rule in enumerate(service.develop.watch if service.develop else ()):
@@ -145,6 +150,9 @@ class Checker:
                 self._problem(here, f"the action {rule.action} needs a target", "add target: PATH in the container")
             if not rule.path.strip():
                 self._problem((*here, "path"), "must not be blank")
+            if rule.action == "sync+restart" and rule.target and not _is_lasting(service, rule.target):
+                reason = f"{rule.target} begins empty with every run, so that the restart loses what was copied"
+                self._problem((*here, "target"), reason, "mount a volume there, or use the action restart")
 
     def _scale(self, service: Service, path: Path) -> None:
         deployed = service.deploy.replicas if service.deploy else None
@@ -190,6 +198,12 @@ class Checker:
             self._problem(
                 ("services", cycle[0], "depends_on", cycle[1]), reason, "remove one of these dependencies", at_key=True
             )
+
+
+def _is_lasting(service: Service, path: str) -> bool:
+    """Whether a path in a container lies on a volume or a bind, which outlive its runs."""
+    targets = [volume.target for volume in service.volumes if volume.type != "tmpfs"]
+    return any(path == target or path.startswith(target.rstrip("/") + "/") for target in targets)
 
 
 def _overlap(first: str | None, second: str | None) -> bool:

@@ -43,6 +43,19 @@ _ROUNDS = 16
 Listener = Callable[[dict[str, Any]], None]
 
 
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
+"""Seconds until an action that the host refused is tried again, and the most that its doubling comes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the host refused: tried again at `again_at` (CLOCK_BOOTTIME), then after `pause` seconds twice as long."""
+
+    error: StackupError
+    again_at: float
+    pause: float
+
+
 @dataclass(eq=False)
 class Waiter:
     """A command that waits until the stack has become what it asked for."""
@@ -69,7 +82,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._listeners: list[Listener] = []
         self._waiters: list[Waiter] = []
-        self._refused: dict[str, StackupError] = {}
+        self._refused: dict[str, Refusal] = {}
         self._tables: dict[str, Any] = {}
         self._holds: dict[str, str] = {}
         self._warned: set[str] = set()
@@ -129,9 +142,8 @@ class Supervisor:
                 self._wake.clear()
                 self._converge()
                 await self._answer_waiters()
-                wait = None if self.plan.wake_at is None else max(0.0, self.plan.wake_at - boottime())
                 try:
-                    await asyncio.wait_for(self._wake.wait(), wait)
+                    await asyncio.wait_for(self._wake.wait(), self._wait())
                 except TimeoutError:
                     continue
         except StateError:
@@ -164,30 +176,49 @@ class Supervisor:
         self.host.notes.clear()
 
     def _execute(self, plan: Plan) -> bool:
-        """Carry out a plan; False where all of it had been begun before. What the host refuses is not tried again."""
-        begun = False
+        """Carry out a plan; False where all of it had been begun before. What the host refuses is tried again later."""
+        begun, now = False, boottime()
+        planned = {subject_of(action) for action in plan.actions}
+        self._refused = {subject: refusal for subject, refusal in self._refused.items() if subject in planned}
         addresses = self._addresses(plan)
         for action in plan.actions:
             subject = subject_of(action)
-            if subject in self._refused or (isinstance(action, RemoveNetwork) and not self.desired.containers):
+            refusal = self._refused.get(subject)
+            if refusal is not None and now < refusal.again_at:
+                continue
+            if isinstance(action, RemoveNetwork) and not self.desired.containers:
                 continue  # the networks of a stack that goes down go with its namespaces
             try:
                 done = self.host.apply(action, addresses, grace=self.grace)
             except StateError:
                 raise
             except StackupError as error:
-                self._refused[subject] = error
-                self.notify({"type": "note", "level": "warning", "text": error.message})
+                self._refuse(subject, error)
                 continue
             except OSError as error:
-                self._refused[subject] = HostError("apply", subject, error.strerror or str(error), errno=error.errno)
+                self._refuse(subject, HostError("apply", subject, error.strerror or str(error), errno=error.errno))
                 continue
+            self._refused.pop(subject, None)
             if done:
                 begun = True
                 self.begun += 1
                 self._after(action)
                 self.notify({"type": "action", "action": verb(action), "object": subject, "cause": action.cause})
         return begun
+
+    def _refuse(self, subject: str, error: StackupError) -> None:
+        before = self._refused.get(subject)
+        pause = _FIRST_RETRY if before is None else min(before.pause * 2, _LONGEST_RETRY)
+        self._refused[subject] = Refusal(error, boottime() + pause, pause)
+        if before is None or before.error.message != error.message:
+            self.notify({"type": "note", "level": "warning", "text": error.message})
+
+    def _wait(self) -> float | None:
+        """Seconds until the clock gives something to do; None where only an event can."""
+        due = [refusal.again_at for refusal in self._refused.values()]
+        if self.plan.wake_at is not None:
+            due.append(self.plan.wake_at)
+        return max(0.0, min(due) - boottime()) if due else None
 
     def _after(self, action: Action) -> None:
         if isinstance(action, CreateNetwork):
@@ -279,7 +310,7 @@ class Supervisor:
             if waiter.future.done():
                 continue
             if refused is not None:
-                waiter.future.set_exception(refused)
+                waiter.future.set_exception(refused.error)
             elif failures := obstacles(*state, boottime()):
                 facts = await describe_failures(failures, self.observed, self.directory, self.probes)
                 if not waiter.future.done():

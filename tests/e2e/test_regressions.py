@@ -255,3 +255,28 @@ services:
         new.write_text(str(count))
         new.rename(single)
         eventually(lambda count=count: stack.container("restarted")["Restarts"] == count)
+
+
+def test_what_the_host_refused_is_tried_again(stack: TestStack) -> None:
+    stack.write(
+        """
+services:
+  web:
+    command: sleep MARK
+    volumes: [{type: bind, source: ./later, target: /srv/later, bind: {create_host_path: false}}]
+"""
+    )
+    failed = stack.run("up", "-d", check=False)
+    assert failed.code == 1
+    assert "later" in failed.stderr
+    (stack.directory / "later").mkdir()
+    eventually(lambda: "web-1" in stack.pids())
+
+
+def test_a_helper_that_does_not_listen_is_replaced(stack: TestStack) -> None:
+    stack.write('services:\n  web:\n    command: ["sh", "-c", "echo hello; exec sleep MARK"]\n')
+    stack.run("up", "-d")
+    helper = eventually(lambda: helper_pid(stack, "logs"))
+    stack.kill(helper, signal.SIGSTOP)
+    eventually(lambda: stack.run("restart", "-t", "0").code == 0 and helper_pid(stack, "logs") != helper, 120)
+    eventually(lambda: "hello" in stack.logs())

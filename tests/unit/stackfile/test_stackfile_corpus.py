@@ -130,6 +130,11 @@ CORPUS = {
         'conflicting parameters "external" and "labels"',
     ),
     "variable with an equals sign": (WEB + "    environment: {«A=B: c}\n", "cannot be the name of a variable"),
+    "mount over the kernel's files": (WEB + "    volumes: [«./a:/proc/self]\n", "nothing can be mounted at /proc/self"),
+    "sync that a restart loses": (
+        WEB + "    develop: {watch: [{path: ., action: sync+restart, target: «/tmp/app}]}\n",
+        "begins empty with every run",
+    ),
     "udp port": (WEB + "    ports: [«53:53/udp]\n", "publishing udp ports is not built yet"),
     "missing env file": (WEB + "    env_file: «nothing.env\n", "nothing.env not found"),
     "disabled dependency": (
