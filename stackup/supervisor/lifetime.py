@@ -135,6 +135,7 @@ def bury(directory: StackDir, host: LinuxHost | None) -> None:
         HostError: something is still in use.
     """
     _await_death(directory, kill=False)
+    _await_death(directory, kill=True)  # without its record nobody would find it again
     if host is not None:
         host.clean_up()
     else:
