@@ -21,7 +21,7 @@ from bench.subject import DOWN, UP, Subject, make_directory, sleepers, stackup
 
 _MANY = 100
 _FEW_RUNS = 3
-_SLOW, _BUDGET = 30.0, 300.0
+_SLOW, _BUDGET = 60.0, 300.0
 """Seconds: a peer whose round takes longer than the first gets one round only, longer than the second none."""
 
 
@@ -74,6 +74,8 @@ class Bench:
         self.results.missing |= missing
         for subject, _ in self.peers:
             self.results.versions[subject.name] = subject.version
+            if subject.remark:
+                self.results.remarks.append(subject.remark)
 
     def close(self) -> None:
         """Leave nothing behind, whatever has happened."""

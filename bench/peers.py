@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench.harness import BenchError, children, eventually, version
+from bench.harness import BenchError, Figure, children, eventually, timed, version
 from bench.subject import AGAIN, DOWN, PS, UP, Subject, make_directory, tool
 
 IMAGE = "localhost/stackup-bench:latest"
@@ -191,7 +191,23 @@ def _podman(sandbox: Sandbox, work: Path) -> Subject:
     directory = make_directory(work / "stackup-bench")
     verbs = _verbs(sandbox, [str(tools), "-f", str(directory / "compose.yaml")])
     name = f"{released}, podman {engine} ({settings})"
-    return Subject("podman-compose", name, directory, verbs, sandbox.environment, IMAGE)
+    alone = _podman_alone(sandbox, work)
+    remark = (
+        f"podman without podman-compose: {1000 * alone:.0f} ms for one `podman run -d` in this image. What "
+        "podman-compose takes beyond that for each service is its own; its releases 1.0 sleep a second after each call "
+        "of podman."
+    )
+    return Subject("podman-compose", name, directory, verbs, sandbox.environment, IMAGE, remark)
+
+
+def _podman_alone(sandbox: Sandbox, work: Path) -> float:
+    """Seconds of one `podman run -d`: median of five."""
+    figure = Figure()
+    for _ in range(5):
+        command = sandbox.command("podman", "run", "-d", "--name", "alone", IMAGE, "sleep", "1000000")
+        figure.samples.append(timed(command, work, sandbox.environment))
+        sandbox.call("podman", "rm", "-f", "-t", "0", "alone")
+    return figure.median
 
 
 def peers(work: Path) -> tuple[list[tuple[Subject, Sandbox]], dict[str, str]]:

@@ -23,6 +23,9 @@ _GOALS: Mapping[tuple[str, int], float] = {
 _TARGETS: Mapping[tuple[str, int], float] = {(UP, 30): 0.6, (AGAIN, 30): 0.15, (DOWN, 30): 0.3}
 """Seconds that this version has to reach."""
 
+_BUSY = 10.0
+"""Percent of the machine that others may use before the page must say so."""
+
 _METHOD = """
 - A stack is a generated file with N services of `sleep 1000000` on one network. stackup runs them on the host's root,
   the peers in an image that holds a static busybox.
@@ -30,6 +33,7 @@ _METHOD = """
   compose runs all the time and is not counted in its starts.
 - A time is that of the whole command, from spawn to exit, its output going to a file.
 - The subjects take turns in each round, each after a quiet moment or five seconds of waiting for one.
+- From 100 services on there are three rounds, for a peer that needs a minute for a round only one.
 - The C limit (bench/limit.c) clones all namespaces, writes the id maps, binds the root read-only, mounts /proc and
   tmpfs, enters it and executes `sleep`: no cgroups, no veth pairs, no names, no logs, no restarts.
 - The peers run in namespaces of their own, on the same file system. Their `down` gets `-t 0`: `sleep` as PID 1 does
@@ -158,6 +162,8 @@ def render(results: Results) -> str:
     if results.load:
         busiest = Figure([100 * share for share in results.load])
         lines.append(f"| other work on the machine before each run | {_spread(busiest)} % of all processors |")
+        if busiest.median > _BUSY:
+            lines += ["", "**The machine was busy during this run: the times are too long, and the ratios uncertain.**"]
     lines += ["", "## Starting and stopping", ""]
     lines += ["Milliseconds. *Target* is what this version has to reach, *goal* what the design asks for in the end. A"]
     lines += ["peer's ratio is to stackup: 10x took ten times as long.", "", *_timings(results), "", *_further(results)]

@@ -20,7 +20,10 @@ UP, AGAIN, PS, DOWN = "up -d, cold", "up -d, nothing to do", "ps", "down"
 
 @dataclass(frozen=True)
 class Subject:
-    """`verbs` are complete commands; `image` is what services run in, None where the host's root is used."""
+    """`verbs` are complete commands; `image` is what services run in, None where the host's root is used.
+
+    `remark` is what a reader must know to judge its figures.
+    """
 
     name: str
     version: str
@@ -28,6 +31,7 @@ class Subject:
     verbs: Mapping[str, Sequence[str]]
     environment: Mapping[str, str]
     image: str | None = None
+    remark: str = ""
 
     def write(self, services: Mapping[str, Service]) -> None:
         """Write the stack file. With an image, the directory is bound at its own path, as stackup does by itself."""
